@@ -1,0 +1,77 @@
+/*
+ * event.h
+ *    Rows of the outbox: three plain insert-only tables, outbox.event_1 to outbox.event_3, behind
+ *    the view outbox.event.
+ *
+ * Backends insert committed events, the relay its position. Both go straight through the table and
+ * index access methods: the caller has no rights in the schema, and its settings must not matter.
+ * The only index of each table is a btree on (xid, id).
+ */
+#ifndef OUTBOX_EVENT_H
+#define OUTBOX_EVENT_H
+
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "datatype/timestamp.h"
+#include "utils/relcache.h"
+
+#define EVENT_TABLES 3
+
+/* Columns, as in pg_outbox--1.0.sql. */
+enum
+{
+	EVENT_ID = 1,
+	EVENT_XID, /* top-level transaction, or EVENT_XID_POSITION */
+	EVENT_CREATED_AT,
+	EVENT_EXCHANGE,
+	EVENT_ROUTING_KEY,
+	EVENT_KEYS,
+	EVENT_PATTERNS,
+	EVENT_PAYLOAD,
+	EVENT_BODY,
+	EVENT_HEADERS,
+	EVENT_PROPERTIES,
+	EVENT_SNAPSHOT, /* of a position; NULL in events */
+	EVENT_COLUMNS = EVENT_SNAPSHOT
+};
+
+/* Rows that are not events carry an xid that no transaction has. They sort before all events, so
+ * that one index probe finds the newest position, and no window ever contains them. The value 1 is
+ * kept for ticks. */
+#define EVENT_XID_POSITION 0
+#define EVENT_XID_FIRST FirstNormalTransactionId
+
+/* Values of one row; a pointer that is NULL is an SQL NULL. Text is in the database's encoding. */
+typedef struct EventRow
+{
+	uint64      xid;
+	const char *exchange;
+	const char *routing_key;
+	Datum       keys;     /* text[]; 0: NULL */
+	Datum       patterns; /* text[]; 0: NULL */
+	Datum       payload;  /* jsonb; 0: NULL */
+	Datum       body;     /* bytea; 0: NULL */
+	Datum       headers;  /* jsonb; 0: NULL */
+	Datum       properties; /* jsonb; 0: NULL */
+	Datum       snapshot; /* pg_snapshot; 0: NULL */
+} EventRow;
+
+typedef struct EventWriter EventWriter;
+
+/* Oid of outbox.event_<number + 1> (0 to EVENT_TABLES - 1), or InvalidOid where the extension is
+ * not installed in this database. */
+Oid event_table_oid(int number);
+
+/* Opens table `number` for inserting (RowExclusiveLock, kept until the transaction ends). Needs an
+ * active snapshot: toasting does. ERROR where the extension is missing. */
+EventWriter *event_writer_begin(int number);
+
+/* Inserts a row with a fresh id from outbox.event_id_seq and the clock's time as created_at; gives
+ * the id. Works in a transaction set READ ONLY after its writes. ERRORs abort the transaction. */
+int64 event_writer_insert(EventWriter *writer, const EventRow *row);
+
+/* Closes; locks stay. */
+void event_writer_end(EventWriter *writer);
+
+#endif

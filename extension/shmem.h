@@ -1,0 +1,127 @@
+/*
+ * shmem.h
+ *    What backends, launcher and relays share: one slot for each database with an outbox.
+ *
+ * Exists only with shared_preload_libraries; without it every function here does the sensible
+ * nothing, and events are recorded all the same.
+ */
+#ifndef OUTBOX_SHMEM_H
+#define OUTBOX_SHMEM_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+
+#define OUTBOX_MAX_DATABASES 64
+#define OUTBOX_MAX_POSITION_XIDS 512 /* transactions in progress that a shared position can hold */
+
+/* The order is that of relay_state_name(). */
+typedef enum RelayState
+{
+	RELAY_NOT_RUNNING,
+	RELAY_STARTING,
+	RELAY_CONNECTING,
+	RELAY_IDLE,
+	RELAY_PUBLISHING,
+	RELAY_BLOCKED,
+	RELAY_PAUSED,
+	RELAY_COPIED,
+	RELAY_WAITING
+} RelayState;
+
+typedef enum RelayCounter
+{
+	COUNTER_EVENTS, /* published, each once however often it was sent */
+	COUNTER_MESSAGES,
+	COUNTER_KEYS, /* keys and patterns in these messages */
+	COUNTER_KEYS_COALESCED, /* left out because the same message had them */
+	COUNTER_CONFIRMED,
+	COUNTER_RETURNED,
+	COUNTER_NACKED,
+	COUNTER_RECONNECTS,
+	RELAY_COUNTERS
+} RelayCounter;
+
+/* A position that others can read: see store.h. */
+typedef struct SharedPosition
+{
+	bool   valid;
+	uint64 xmin, xmax;
+	int    xid_count;
+	uint64 xids[OUTBOX_MAX_POSITION_XIDS];
+} SharedPosition;
+
+typedef struct OutboxSlot
+{
+	/* under OutboxShared.lock */
+	Oid         database; /* InvalidOid: free */
+	bool        wanted;   /* the launcher keeps a relay running */
+	int         holder_pid; /* backend that keeps the relay away (DROP DATABASE ...); 0: none */
+	int         relay_pid;  /* 0: not running */
+	Latch      *relay_latch; /* of the running relay, else NULL */
+	TimestampTz start_after; /* the launcher waits so long before the next start */
+
+	/* atomics */
+	pg_atomic_uint32 current_table; /* 0 to EVENT_TABLES - 1: where writers insert */
+	pg_atomic_uint32 state;         /* RelayState; written by the relay */
+	pg_atomic_uint32 commands;      /* OUTBOX_COMMAND_* for the relay */
+	pg_atomic_uint64 counters[RELAY_COUNTERS]; /* written by the relay */
+	pg_atomic_uint64 requested;     /* wait_published: numbers of requests */
+	pg_atomic_uint64 served;
+	ConditionVariable served_changed;
+
+	/* under text_lock: read by the views */
+	LWLock         text_lock;
+	char           broker[320];
+	char           last_error[512];
+	TimestampTz    last_error_at, connected_at, last_confirmed_at; /* 0: never */
+	SharedPosition position;
+} OutboxSlot;
+
+#define OUTBOX_COMMAND_CHECK 1u   /* see whether the extension is still there */
+#define OUTBOX_COMMAND_RESTART 2u /* leave; the launcher starts a new relay */
+
+typedef struct OutboxShared
+{
+	LWLock     lock;
+	Latch     *launcher_latch; /* under lock; NULL: no launcher runs */
+	bool       launcher_look;  /* under lock: look for new databases */
+	OutboxSlot slots[OUTBOX_MAX_DATABASES];
+} OutboxShared;
+
+/* NULL without shared_preload_libraries. */
+extern OutboxShared *outbox_shared;
+
+/* _PG_init, while shared_preload_libraries are loaded: asks for the memory. */
+void shmem_init(void);
+
+/* The slot of a database, or NULL. Takes the lock in shared mode; a slot once found stays valid
+ * until the database's outbox is dropped, and reading a stale one is harmless. */
+OutboxSlot *shmem_find(Oid database);
+
+/* This database's slot, looked up once per backend and again after it was freed; NULL: none. */
+OutboxSlot *shmem_mine(void);
+
+/* The table that writers insert into: 0 to EVENT_TABLES - 1; 0 where there is no slot. */
+int shmem_current_table(void);
+
+/* Prepares shmem_wake_relay: call before commit, where it may still fail. */
+void shmem_prepare_wake(void);
+
+/* Sets this database's relay's latch. Cannot fail: for commit callbacks. */
+void shmem_wake_relay(void);
+
+/* Adds OUTBOX_COMMAND_* for this database's relay and wakes it. Cannot fail. */
+void shmem_command_relay(uint32 command);
+
+/* Tells the launcher to see whether this database has (or no longer has) the extension. Cannot
+ * fail: for commit callbacks. */
+void shmem_wake_launcher(void);
+
+const char *relay_state_name(RelayState state);
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * url.h
+ *    Where broker and Redis are: amqp:// and redis:// URLs taken apart.
+ *
+ * Error texts name the part that is wrong and never repeat the URL: it may hold a password.
+ */
+#ifndef MQ_URL_H
+#define MQ_URL_H
+
+#include "error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MQ_MAX_URLS 16 /* brokers of one cluster, caches of one worker */
+
+typedef struct MqUrl
+{
+	bool     tls;
+	char     host[256]; /* name or numeric address, IPv6 without brackets */
+	uint16_t port;      /* default 5672, 5671 with TLS */
+	char     user[256]; /* default guest */
+	char     password[256];
+	char     vhost[256];  /* default "/" */
+	int      heartbeat_s; /* ?heartbeat=, default 10, 0 to 3600; 0: off */
+} MqUrl;
+
+typedef struct RedisUrl
+{
+	bool     tls;
+	char     path[256]; /* unix socket; empty: host and port count */
+	char     host[256];
+	uint16_t port; /* default 6379 */
+	char     user[256];
+	char     password[256]; /* empty: no AUTH */
+	int      database;      /* default 0 */
+} RedisUrl;
+
+/* text: one amqp:// or amqps:// URL. Percent escapes are decoded. MQ_OK or MQ_INVALID. */
+MqResult mq_url_parse(const char *text, MqUrl *url, MqError *error);
+
+/* text: one or several such URLs separated by commas. *count: how many were stored (1 to
+ * MQ_MAX_URLS). MQ_OK or MQ_INVALID. */
+MqResult mq_url_parse_list(const char *text, MqUrl urls[MQ_MAX_URLS], int *count, MqError *error);
+
+/* text: redis://[[user]:password@]host[:port][/db], rediss://, or
+ * redis+unix://[user:password@]/path[?db=N]. MQ_OK or MQ_INVALID. */
+MqResult redis_url_parse(const char *text, RedisUrl *url, MqError *error);
+
+/* "host:port/vhost" for views and logs: user and password left out. Cut to size. */
+void mq_url_describe(const MqUrl *url, char *out, size_t size);
+
+/* "host:port/db" or "/path?db=N". */
+void redis_url_describe(const RedisUrl *url, char *out, size_t size);
+
+#endif
