@@ -70,9 +70,8 @@ typedef struct MqEvent
 	const char *text;       /* NUL-terminated, printable */
 	MqBytes     exchange, routing_key;
 	MqBytes     body;
-	MqBytes     raw_properties; /* as received: what mq_publish_raw takes */
+	MqBytes     raw_properties; /* as received: what mq_publish_raw and mq_event_* take */
 	uint32_t    message_count;  /* REPLY to a queue declaration */
-	const void *properties;     /* decoded; see mq_event_* below */
 } MqEvent;
 
 /* Ids of the answers that matter to callers (AMQP 0-9-1 class and method). */
@@ -123,7 +122,7 @@ void mq_session_close(MqSession *session);
 MqResult mq_publish(MqSession *session, const MqMessage *message, uint64_t *tag, MqError *error);
 
 /* Publishes a body again with properties as received and one more string header (an older one of
- * that name is replaced); mandatory. */
+ * that name is replaced; user_id is left out, the broker would refuse a foreign one); mandatory. */
 MqResult mq_publish_raw(MqSession *session, MqBytes exchange, MqBytes routing_key,
 						MqBytes raw_properties, const char *header_name, MqBytes header_value,
 						MqBytes body, uint64_t *tag, MqError *error);
