@@ -1,0 +1,75 @@
+# Pipeline.pm
+#    All four at once for a test: PostgreSQL with a blog, RabbitMQ, Redis, and the worker.
+
+package Outbox::Pipeline;
+
+use strict;
+use warnings;
+use File::Basename ();
+use Outbox::Postgres;
+use Outbox::RabbitMQ;
+use Outbox::Redis;
+use Outbox::Worker;
+use Test::More ();
+
+# Starts what is asked for; all by default. Named arguments: worker => 0 leaves that one out;
+# relay_conf (lines for postgresql.conf), worker_options.
+sub start
+{
+	my ($class, %arg) = @_;
+	my $self = bless { dir => work_folder() }, $class;
+	my $dir = $self->{dir};
+
+	$self->{broker} = Outbox::RabbitMQ->new(dir => "$dir/rabbitmq")->launch;
+	$self->{redis} = Outbox::Redis->new(dir => "$dir/redis")->start;
+	$self->{node} = Outbox::Postgres->create(
+		'pg',
+		amqp_url => $self->{broker}->url,
+		conf     => $arg{relay_conf});
+	$self->{node}->start;
+	$self->{broker}->wait_ready;
+	$self->{node}->create_blog;
+	$self->{worker} = Outbox::Worker->new(
+		dir     => $dir,
+		broker  => $self->{broker},
+		redis   => $self->{redis},
+		options => $arg{worker_options});
+	$self->{worker}->start if $arg{worker} // 1;
+	return $self;
+}
+
+# A folder for this test's servers and logs.
+sub work_folder
+{
+	my $base = $ENV{OUTBOX_WORK} or die "run tests by: make test T=$0\n";
+	my $name = File::Basename::basename($0, '.pl');
+	my $dir = "$base/$name";
+	mkdir $dir;
+	return $dir;
+}
+
+sub node   { return $_[0]{node} }
+sub broker { return $_[0]{broker} }
+sub redis  { return $_[0]{redis} }
+sub worker { return $_[0]{worker} }
+sub dir    { return $_[0]{dir} }
+
+sub sql
+{
+	my ($self, $sql) = @_;
+	return $self->{node}->safe_psql('blog', $sql);
+}
+
+# Ends the test: the servers in good time, and the number of tests.
+sub finish
+{
+	my ($self) = @_;
+	$self->{worker}->kill9 if $self->{worker}->alive;
+	$self->{node}->stop('immediate', fail_ok => 1);
+	$self->{broker}->discard;
+	$self->{redis}->kill9;
+	Test::More::done_testing();
+	return;
+}
+
+1;
