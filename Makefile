@@ -4,6 +4,12 @@ PG_CONFIG ?= pg_config
 BINDIR    ?= /usr/local/bin
 VERSION   := 1.0
 
+# On a fresh machine there is no server to build for yet: `make deps`, `make test` and `make demo`
+# must work there all the same. They call make again once the packages are installed.
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+.DEFAULT_GOAL := all
+
 # ---- the extension: PGXS ------------------------------------------------------------------------
 
 WIRE_SOURCES  := $(wildcard wire/*.c)
@@ -16,25 +22,65 @@ EXTRA_CLEAN   := build worker/outbox-worker
 
 # The server's headers are not ours to warn about; its flags forbid declarations after statements.
 # The library has hidden visibility but for what exports.map names.
-PG_CPPFLAGS   := -I$(CURDIR) -isystem $(shell $(PG_CONFIG) --includedir-server) -DOUTBOX_VERSION='"$(VERSION)"'
+EXTENSION_INCLUDES := -I$(CURDIR) -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
+PG_CPPFLAGS   := $(EXTENSION_INCLUDES) -DOUTBOX_VERSION='"$(VERSION)"'
 PG_CFLAGS     := -std=gnu11 -Wall -Wextra -Wno-declaration-after-statement -Wno-unused-parameter -Wno-sign-compare -fvisibility=hidden
+
+# installcheck runs in databases that `installcheck-databases` made, where no relay runs: a relay of
+# the user's server must not send test events to the user's broker.
+REGRESS        := $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
+ISOLATION      := $(sort $(patsubst specs/%.spec,%,$(wildcard specs/*.spec)))
+REGRESS_PREP   := installcheck-databases
+REGRESS_OPTS   := --use-existing
+ISOLATION_OPTS := --use-existing
+CHECK_DATABASES := contrib_regression isolation_regression
 
 with_llvm     := no
 override with_llvm := no
-PGXS          := $(shell $(PG_CONFIG) --pgxs)
+ifneq ($(PGXS),)
 include $(PGXS)
+# PGXS adds the name of its one database; the last one counts.
+REGRESS_OPTS   += --dbname=contrib_regression
+ISOLATION_OPTS += --dbname=isolation_regression
+else
+all install installcheck:
+	@echo 'no $(PG_CONFIG): run "make deps", or name yours: make PG_CONFIG=/path/to/pg_config' >&2; exit 1
+clean:
+	rm -rf build worker/outbox-worker
+endif
+
+# The settings are those that pg_regress gives to a database it makes itself.
+installcheck-databases:
+	@for database in $(CHECK_DATABASES); do \
+		printf '%s\n' \
+			"DROP DATABASE IF EXISTS $$database;" \
+			"CREATE DATABASE $$database TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';" \
+			"ALTER DATABASE $$database SET outbox.run_on TO 'nowhere';" \
+			"ALTER DATABASE $$database SET lc_messages TO 'C';" \
+			"ALTER DATABASE $$database SET lc_monetary TO 'C';" \
+			"ALTER DATABASE $$database SET lc_numeric TO 'C';" \
+			"ALTER DATABASE $$database SET lc_time TO 'C';" \
+			"ALTER DATABASE $$database SET bytea_output TO 'hex';" \
+			"ALTER DATABASE $$database SET timezone_abbreviations TO 'Default';" \
+			"\\connect $$database" \
+			"CREATE EXTENSION pg_outbox;" \
+		| "$(bindir)/psql" -X -q -v ON_ERROR_STOP=1 -d postgres || exit 1; \
+	done
 
 # ---- the worker: plain rules --------------------------------------------------------------------
 
 WORKER_CFLAGS  ?= -O2 -g
 WORKER_CC      ?= $(CC)
+PQ_INCLUDE     := $(shell $(PG_CONFIG) --includedir 2>/dev/null)
 WORKER_FLAGS   := -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Wshadow -Wformat-security \
-	-fstack-protector-strong -I$(CURDIR) -I$(shell $(PG_CONFIG) --includedir) -DOUTBOX_VERSION='"$(VERSION)"'
+	-fstack-protector-strong -I$(CURDIR) -I$(PQ_INCLUDE) -DOUTBOX_VERSION='"$(VERSION)"'
 WORKER_LIBS    := -lrabbitmq -lhiredis -ljansson -lpq
 WORKER_SOURCES := $(wildcard worker/*.c) $(WIRE_SOURCES)
 WORKER_OBJS    := $(patsubst %.c,build/%.o,$(WORKER_SOURCES))
 
+ifneq ($(PGXS),)
 all: worker/outbox-worker
+endif
 
 worker/outbox-worker: $(WORKER_OBJS)
 	$(WORKER_CC) $(WORKER_CFLAGS) -o $@ $^ $(WORKER_LIBS)
@@ -43,11 +89,142 @@ build/%.o: %.c
 	@mkdir -p $(@D)
 	$(WORKER_CC) $(WORKER_FLAGS) $(WORKER_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(WORKER_OBJS:.o=.d)
-
 install: install-worker
 install-worker: worker/outbox-worker
 	mkdir -p '$(DESTDIR)$(BINDIR)'
 	install -m 755 worker/outbox-worker '$(DESTDIR)$(BINDIR)/outbox-worker'
 
-.PHONY: install-worker
+# The extension's objects depend on our headers; PGXS does not see that by itself.
+$(filter extension/% relay/%,$(OBJS)): $(wildcard extension/*.h relay/*.h wire/*.h)
+$(filter wire/%,$(OBJS)): $(wildcard wire/*.h)
+
+# ---- unit tests ----------------------------------------------------------------------------------
+
+# Each t/unit/NAME_test.c is a program. It links what it uses of these: archives, so that a test of
+# the URL parser does not pull in the rest.
+#
+#   archive     rooms it holds                                 and their libraries
+#   worker.a    worker/ without main.c                         hiredis, jansson, libpq
+#   core.a      the relay's core, which knows no server        none
+#   wire.a      wire/                                          rabbitmq-c
+CORE_SOURCES  := $(wildcard relay/window.c relay/batch.c relay/unconfirmed.c relay/publisher.c)
+UNIT_SOURCES  := $(wildcard t/unit/*_test.c)
+UNIT_HELPERS  := $(filter-out $(UNIT_SOURCES),$(wildcard t/unit/*.c))
+UNIT_ARCHIVES := worker.a core.a wire.a
+
+worker.a_SOURCES := $(filter-out worker/main.c,$(wildcard worker/*.c))
+core.a_SOURCES   := $(CORE_SOURCES)
+wire.a_SOURCES   := $(WIRE_SOURCES)
+
+# $(1): folder of a build, $(2): its compiler flags beside WORKER_FLAGS.
+define unit_rules
+$(foreach a,$(UNIT_ARCHIVES),
+$(1)/$(a): $(patsubst %.c,$(1)/%.o,$($(a)_SOURCES))
+	@rm -f $$@
+	ar rcs $$@ $$^
+)
+$(patsubst %.c,$(1)/%,$(UNIT_SOURCES)): $(1)/%: $(1)/%.o $(patsubst %.c,$(1)/%.o,$(UNIT_HELPERS)) \
+		$(addprefix $(1)/,$(UNIT_ARCHIVES))
+	$(WORKER_CC) $(2) -o $$@ $$^ -lcmocka $(WORKER_LIBS) -lm
+.SECONDARY: $(patsubst %.c,$(1)/%.o,$(UNIT_SOURCES))
+endef
+
+UNIT_PROGRAMS := $(patsubst %.c,build/%,$(UNIT_SOURCES))
+$(eval $(call unit_rules,build,$(WORKER_CFLAGS)))
+units: $(UNIT_PROGRAMS)
+
+ASAN_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+$(eval $(call unit_rules,build/asan,$(ASAN_CFLAGS)))
+build/asan/%.o: %.c
+	@mkdir -p $(@D)
+	$(WORKER_CC) $(WORKER_FLAGS) $(ASAN_CFLAGS) -MMD -MP -c -o $@ $<
+build/asan/outbox-worker: $(patsubst %.c,build/asan/%.o,$(WORKER_SOURCES))
+	$(WORKER_CC) $(ASAN_CFLAGS) -o $@ $^ $(WORKER_LIBS)
+build-asan: build/asan/outbox-worker $(patsubst %.c,build/asan/%,$(UNIT_SOURCES))
+
+-include $(wildcard build/*/*.d build/t/unit/*.d build/asan/*/*.d build/asan/t/unit/*.d)
+
+# ---- one command each ----------------------------------------------------------------------------
+
+export PG_CONFIG MAKE
+
+deps:
+	@t/install_deps
+
+# T: what to run, in place of everything: a file, or sql, specs, units, tap, interop.
+test: deps
+	@T='$(T)' t/run
+
+# The tests that kill things do it many times over.
+test-long: deps
+	@T='$(T)' OUTBOX_TEST_ROUNDS=10 t/run
+
+check-asan: deps
+	@T='$(T)' t/run --asan
+
+demo: deps
+	@KEEP='$(KEEP)' examples/blog/demo
+
+bench: deps
+	@KEEP='$(KEEP)' bench/latency
+
+# ---- for developers ------------------------------------------------------------------------------
+
+SERVER_SOURCES := $(wildcard extension/*.c relay/*.c)
+PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c)
+ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] bench/*.[ch])
+SERVER_CHECK   := $(PG_CPPFLAGS) $(PG_CFLAGS) -D_GNU_SOURCE -O2
+
+# Every source by both compilers; with -O2, since some warnings come from the optimizer only.
+check-warnings:
+	@set -e; for compiler in gcc clang; do \
+		for source in $(SERVER_SOURCES); do \
+			$$compiler $(SERVER_CHECK) -Werror -fPIC -c -o /dev/null $$source; done; \
+		for source in $(PLAIN_SOURCES); do \
+			$$compiler $(WORKER_FLAGS) -O2 -Werror -c -o /dev/null $$source; done; \
+		echo "$$compiler: no warnings"; \
+	done
+
+format:
+	clang-format -i $(ALL_C)
+
+lint:
+	@t/lint_includes
+	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
+		--suppress=missingInclude --suppress=missingIncludeSystem -I. $(PLAIN_SOURCES)
+	@set -e; for source in $(SERVER_SOURCES); do \
+		clang-tidy --quiet $$source -- $(SERVER_CHECK) 2>/dev/null; done
+	@set -e; for source in $(PLAIN_SOURCES); do \
+		clang-tidy --quiet $$source -- $(WORKER_FLAGS) 2>/dev/null; done
+
+# For clangd and other tools that want to know how each file is compiled.
+compile_commands.json: Makefile
+	@{ \
+		separator='['; \
+		entry() { printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' "$$separator" '$(CURDIR)' "$$1" \
+			"$$(printf '%s' "$$2 -c $$1" | sed 's/[\\"]/\\&/g')"; separator=','; }; \
+		for source in $(SERVER_SOURCES); do entry $$source "cc $(subst ",\",$(SERVER_CHECK))"; done; \
+		for source in $(PLAIN_SOURCES); do entry $$source "cc $(subst ",\",$(WORKER_FLAGS))"; done; \
+		printf '\n]\n'; \
+	} > $@
+
+help:
+	@printf '%s\n' \
+		'make                 build pg_outbox.so and worker/outbox-worker (PG_CONFIG= picks the server)' \
+		'make deps            install the Debian packages of packages.txt that are missing' \
+		'sudo make install    install the extension, and the worker into BINDIR ($(BINDIR))' \
+		'make demo            the whole pipeline, shown on a blog (KEEP=1 leaves it running)' \
+		'make test            every test on private servers (T=t/020_broker_away.pl: this one;' \
+		'                     T=sql, specs, units, tap or interop: these; KEEP=1 keeps the folder)' \
+		'make test-long       the same, with many rounds of the tests that kill things' \
+		'make check-asan      unit tests and worker under address and undefined-behaviour sanitizers' \
+		'make installcheck    pg_regress and isolation tests against a running server' \
+		'make bench           measure; JSON lines go to bench/results/' \
+		'make check-warnings  every source with gcc and clang, -Wall -Wextra -Werror' \
+		'make lint            includes, cppcheck, clang-tidy' \
+		'make format          clang-format' \
+		'make compile_commands.json   for clangd' \
+		'make clean           remove what was built'
+
+.PHONY: install-worker installcheck-databases units build-asan deps test test-long check-asan demo \
+	bench check-warnings format lint help

@@ -16,8 +16,7 @@ use Outbox::Wait;
 use constant STOP_LIMIT_S => 30;
 use constant TAIL_LINES   => 30;
 
-my %running;    # pid -> object
-my $owner = $$;    # forked children must not stop their parent's servers
+my %running;    # pid -> object, of this process and of those it was forked from
 
 for my $signal (qw(INT TERM HUP))
 {
@@ -27,12 +26,11 @@ for my $signal (qw(INT TERM HUP))
 
 END
 {
-	if ($$ == $owner)
-	{
-		my $status = $?;
-		$_->kill9 for reverse sort { $a->{started} <=> $b->{started} } values %running;
-		$? = $status;
-	}
+	my $status = $?;
+	# Last started first; a forked child must not stop its parent's servers.
+	my @mine = grep { $_->{owner} == $$ } values %running;
+	$_->kill9 for sort { $b->{started} <=> $a->{started} } @mine;
+	$? = $status;
 }
 
 # Starts a program. Named arguments: name, command (array), log (file, appended to), and optionally
@@ -40,7 +38,12 @@ END
 sub start
 {
 	my ($class, %arg) = @_;
-	my $self = bless { name => $arg{name}, log => $arg{log}, started => monotonic_s() }, $class;
+	my $self = bless {
+		name    => $arg{name},
+		log     => $arg{log},
+		owner   => $$,
+		started => monotonic_s(),
+	}, $class;
 	local $| = 1;
 	my $pid = fork() // croak "fork: $!";
 	if ($pid == 0)
