@@ -27,6 +27,13 @@ sub create
 	return bless { path => $path, owner => $$ }, $class;
 }
 
+# A folder that another process made and left running.
+sub open
+{
+	my ($class, $path) = @_;
+	return bless { path => $path, owner => $$ }, $class;
+}
+
 sub path { return $_[0]{path} }
 
 # Ends every process of this folder but this one and its parents, then removes the folder.
@@ -108,7 +115,7 @@ sub command_of
 sub slurp
 {
 	my ($path) = @_;
-	open(my $file, '<', $path) or return '';
+	CORE::open(my $file, '<', $path) or return '';
 	local $/;
 	return <$file> // '';
 }
