@@ -2,7 +2,8 @@
 
 PG_CONFIG ?= pg_config
 BINDIR    ?= /usr/local/bin
-VERSION   := 1.0
+# Not VERSION: in PGXS that is the server's.
+OUTBOX_VERSION := 1.0
 
 # On a fresh machine there is no server to build for yet: `make deps`, `make test` and `make demo`
 # must work there all the same. They call make again once the packages are installed.
@@ -16,14 +17,14 @@ WIRE_SOURCES  := $(wildcard wire/*.c)
 MODULE_big    := pg_outbox
 OBJS          := $(patsubst %.c,%.o,$(wildcard extension/*.c relay/*.c) $(WIRE_SOURCES))
 EXTENSION     := pg_outbox
-DATA          := extension/pg_outbox--$(VERSION).sql
+DATA          := extension/pg_outbox--$(OUTBOX_VERSION).sql
 SHLIB_LINK    := -lrabbitmq -Wl,--version-script=extension/exports.map
 EXTRA_CLEAN   := build worker/outbox-worker
 
 # The server's headers are not ours to warn about; its flags forbid declarations after statements.
 # The library has hidden visibility but for what exports.map names.
 EXTENSION_INCLUDES := -I$(CURDIR) -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
-PG_CPPFLAGS   := $(EXTENSION_INCLUDES) -DOUTBOX_VERSION='"$(VERSION)"'
+PG_CPPFLAGS   := $(EXTENSION_INCLUDES) -DOUTBOX_VERSION='"$(OUTBOX_VERSION)"'
 PG_CFLAGS     := -std=gnu11 -Wall -Wextra -Wno-declaration-after-statement -Wno-unused-parameter -Wno-sign-compare -fvisibility=hidden
 
 # installcheck runs in databases that `installcheck-databases` made, where no relay runs: a relay of
@@ -73,7 +74,7 @@ WORKER_CFLAGS  ?= -O2 -g
 WORKER_CC      ?= $(CC)
 PQ_INCLUDE     := $(shell $(PG_CONFIG) --includedir 2>/dev/null)
 WORKER_FLAGS   := -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Wshadow -Wformat-security \
-	-fstack-protector-strong -I$(CURDIR) -I$(PQ_INCLUDE) -DOUTBOX_VERSION='"$(VERSION)"'
+	-fstack-protector-strong -I$(CURDIR) -I$(PQ_INCLUDE) -DOUTBOX_VERSION='"$(OUTBOX_VERSION)"'
 WORKER_LIBS    := -lrabbitmq -lhiredis -ljansson -lpq
 WORKER_SOURCES := $(wildcard worker/*.c) $(WIRE_SOURCES)
 WORKER_OBJS    := $(patsubst %.c,build/%.o,$(WORKER_SOURCES))
