@@ -1,0 +1,116 @@
+# The relay comes and goes by itself, never holds up the server, and holds no snapshot as it waits.
+
+use strict;
+use warnings;
+use Outbox::Pipeline;
+use Outbox::Wait;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $pipe = Outbox::Pipeline->start;
+my ($redis, $broker, $node) = ($pipe->redis, $pipe->broker, $pipe->node);
+
+# A background worker with this pid is there.
+sub runs
+{
+	my ($pid) = @_;
+	return $node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid");
+}
+
+# Workers connected to this database that are no client.
+sub relays_in
+{
+	my ($database) = @_;
+	return $node->safe_psql('postgres', qq(
+		SELECT count(*) FROM pg_stat_activity
+		WHERE datname = '$database' AND backend_type NOT IN
+			('client backend', 'autovacuum worker', 'parallel worker')));
+}
+
+# backend_xmin and backend_xid of the relay; empty: it holds no snapshot and no transaction.
+sub held_by
+{
+	my ($pid) = @_;
+	return $node->safe_psql('postgres', qq(
+		SELECT concat(backend_xmin, backend_xid) FROM pg_stat_activity WHERE pid = $pid));
+}
+
+my $relay = $node->wait_relay('idle');
+ok($relay->{pid}, 'CREATE EXTENSION starts the relay');
+is(runs($relay->{pid}), 1, 'with the pid that outbox.relay shows');
+isnt($relay->{connected_at}, undef, 'connected_at is set');
+like($relay->{broker}, qr/127\.0\.0\.1/, 'outbox.relay names the broker');
+unlike($relay->{broker}, qr/guest:guest/, 'without a password');
+is(held_by($relay->{pid}), '', 'idle: it holds no snapshot');
+is(relays_in('postgres'), 0, 'no relay in a database without the extension');
+
+# The server's own restart.
+$node->restart;
+$relay = $node->wait_relay('idle');
+ok($relay->{pid}, 'after a restart of the server it starts by itself');
+$redis->set_keys('blog:1');
+$pipe->sql(q(INSERT INTO blogs VALUES (1, 1, 'x')));
+ok($redis->wait_gone('blog:1'), 'and works');
+
+$pipe->sql("SELECT pg_terminate_backend($relay->{pid})");
+poll_until('another relay', sub {
+	my $row = $node->relay;
+	return $row->{pid} && $row->{pid} != $relay->{pid} && $row->{state} eq 'idle';
+});
+$redis->set_keys('blog:2');
+$pipe->sql(q(INSERT INTO blogs VALUES (2, 1, 'x')));
+ok($redis->wait_gone('blog:2'), 'terminated: another one takes over');
+
+$pipe->sql("SELECT outbox.restart_relay()");
+$redis->set_keys('blog:3');
+$pipe->sql(q(INSERT INTO blogs VALUES (3, 1, 'x')));
+ok($redis->wait_gone('blog:3'), 'outbox.restart_relay: goes on');
+
+# A second database.
+$node->create_blog('second');
+$node->wait_relay('idle', 'second');
+isnt($node->relay('second')->{pid}, $node->relay->{pid}, 'each database has a relay of its own');
+$redis->set_keys('blog:77');
+$node->safe_psql('second', q(INSERT INTO blogs VALUES (77, 1, 'x')));
+ok($redis->wait_gone('blog:77'), 'the second works too');
+
+$node->safe_psql('second', 'BEGIN; CREATE TABLE t (); DROP EXTENSION pg_outbox CASCADE; ROLLBACK');
+$redis->set_keys('blog:78');
+$node->safe_psql('second', q(INSERT INTO blogs VALUES (78, 1, 'x')));
+ok($redis->wait_gone('blog:78'), 'DROP EXTENSION rolled back: goes on');
+
+$node->safe_psql('second', 'DROP EXTENSION pg_outbox CASCADE');
+poll_until('the relay to leave', sub { relays_in('second') == 0 });
+pass('DROP EXTENSION: the relay leaves');
+$node->safe_psql('second', 'CREATE EXTENSION pg_outbox');
+$node->wait_relay('idle', 'second');
+pass('CREATE EXTENSION again: it is back');
+$node->safe_psql('postgres', 'DROP DATABASE second');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_database WHERE datname = 'second')),
+	0, 'DROP DATABASE works while its relay runs');
+
+# A broker that is frozen: connections stay, nothing answers.
+$node->wait_relay('idle');
+$node->create_blog('third');
+$node->wait_relay('idle', 'third');
+$broker->freeze;
+$pipe->sql(q(INSERT INTO blogs VALUES (4, 1, 'x')));
+$node->safe_psql('third', q(INSERT INTO blogs VALUES (4, 1, 'x')));
+$relay = $node->wait_relay([ 'publishing', 'waiting to reconnect', 'connecting' ]);
+poll_until('the relay to hold nothing', sub { held_by($relay->{pid}) eq '' });
+pass('waiting for a confirm: it holds no snapshot');
+is($node->safe_psql('postgres', qq(SET statement_timeout = '10s'; DROP DATABASE third)),
+	'', 'broker frozen: DROP DATABASE works');
+
+my $began = monotonic_s();
+command_ok([ 'pg_ctl', 'stop', '-D', $node->data_dir, '-m', 'fast', '-t', 5 ],
+	'broker frozen: the server stops within 5 s');
+note sprintf 'it took %.2f s', monotonic_s() - $began;
+$broker->thaw;
+$node->_update_pid(0);
+$redis->set_keys('blog:4');
+$node->start;
+ok($redis->wait_gone('blog:4'), 'the event that was under way is published after the restart');
+
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|was terminated by signal/, 'no crash in the log');
+$pipe->finish;
