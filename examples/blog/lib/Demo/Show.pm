@@ -20,7 +20,7 @@ use constant TICK_S        => 1;
 use constant TICK_PLAIN_S  => 10;    # where there is no terminal to overwrite a line on
 
 my $checks = 0;
-my $figures = 0;
+my $ticker;    # pid of the process that shows the passing of time, if there is one
 my $terminal = -t STDOUT;
 my $started_s = now_s();
 
@@ -122,10 +122,10 @@ sub wait_with_words
 {
 	my ($words, $act) = @_;
 	my $start_s = now_s();
-	my $ticker = start_ticker($words);
+	$ticker = start_ticker($words);
 	my $result = eval { $act->() };
 	my $error = $@;
-	stop_ticker($ticker);
+	stop_ticker();
 	die $error if $error;
 	print $terminal ? "\r\e[K" : '', "  $words: ", seconds(now_s() - $start_s), "\n";
 	return $result;
@@ -147,6 +147,7 @@ sub start_ticker
 	while (getppid() == $parent)
 	{
 		select undef, undef, undef, TICK_S;
+		last if getppid() != $parent;
 		$waited_s += TICK_S;
 		next if $waited_s % $every_s;
 		print $terminal ? "\r\e[K  $words … $waited_s s" : "  $words … $waited_s s\n";
@@ -156,9 +157,10 @@ sub start_ticker
 
 sub stop_ticker
 {
-	my ($pid) = @_;
-	kill 'KILL', $pid;
-	waitpid $pid, 0;
+	return unless $ticker;
+	kill 'KILL', $ticker;
+	waitpid $ticker, 0;
+	undef $ticker;
 	return;
 }
 

@@ -20,37 +20,51 @@ use constant START_LIMIT_S => 60;
 use constant STOP_LIMIT_S  => 30;
 use constant SERVER_USER   => 'postgres';
 
-# Named arguments: dir (made), bin (folder of the server's programs), settings (lines).
+# Named arguments: dir (made), bin (folder of the server's programs), settings (lines). Does nothing
+# yet: start does.
 sub new
 {
 	my ($class, %arg) = @_;
-	my $self = bless {
-		dir    => $arg{dir},
-		bin    => $arg{bin},
-		port   => free_port(),
-		socket => "$arg{dir}/socket",
-		name   => 'blog',
+	return bless {
+		dir      => $arg{dir},
+		bin      => $arg{bin},
+		settings => $arg{settings},
+		port     => free_port(),
+		socket   => "$arg{dir}/socket",
+		name     => 'blog',
 	}, $class;
+}
 
-	File::Path::make_path($arg{dir}, { mode => 0700 });
+sub create
+{
+	my ($self) = @_;
+	my $dir = $self->{dir};
+	File::Path::make_path($dir, { mode => 0700 });
 	mkdir $self->{socket}, 0700 or die "$self->{socket}: $!\n";
 	if ($> == 0)
 	{
 		my (undef, undef, $uid, $gid) = getpwnam SERVER_USER or die "there is no user ${\ SERVER_USER }\n";
-		chown $uid, $gid, $arg{dir}, $self->{socket};
+		chown $uid, $gid, $dir, $self->{socket};
 	}
-	$self->run($self->as_server("$arg{bin}/initdb", '-D', "$arg{dir}/data", '-U', 'postgres',
-			'-A', 'trust', '--encoding=UTF8', '--locale=C.UTF-8', '--no-sync'));
-	open(my $file, '>>', "$arg{dir}/data/postgresql.conf") or die "$arg{dir}/data/postgresql.conf: $!\n";
+	# A process that Ctrl-C does not reach: interrupted, it would leave shared memory behind.
+	$self->{creation} = Outbox::Process->start(
+		name    => 'initdb',
+		command => [ $self->as_server("$self->{bin}/initdb", '-D', "$dir/data", '-U', 'postgres', '-A', 'trust',
+			'--encoding=UTF8', '--locale=C.UTF-8', '--no-sync') ],
+		dir     => '/',
+		log     => "$dir/initdb.log");
+	die "initdb failed:\n" . $self->{creation}->log_tail if $self->{creation}->wait_end(START_LIMIT_S) != 0;
+
+	open(my $file, '>>', "$dir/data/postgresql.conf") or die "$dir/data/postgresql.conf: $!\n";
 	print $file <<"CONF";
 listen_addresses = ''
 port = $self->{port}
 unix_socket_directories = '$self->{socket}'
 max_connections = 40
-$arg{settings}
+$self->{settings}
 CONF
-	close $file or die "$arg{dir}/data/postgresql.conf: $!\n";
-	return $self;
+	close $file or die "$dir/data/postgresql.conf: $!\n";
+	return;
 }
 
 sub socket_folder { return $_[0]{socket} }
@@ -80,6 +94,7 @@ sub as_server
 sub start
 {
 	my ($self) = @_;
+	$self->create;
 	$self->{server} = Outbox::Process->start(
 		name    => 'postgres',
 		command => [ $self->as_server("$self->{bin}/postgres", '-D', "$self->{dir}/data") ],
@@ -99,6 +114,7 @@ sub start
 sub stop
 {
 	my ($self) = @_;
+	$self->{creation}->wait_end(STOP_LIMIT_S) if $self->{creation};
 	$self->{server}->stop('QUIT', STOP_LIMIT_S) if $self->{server};
 	return;
 }

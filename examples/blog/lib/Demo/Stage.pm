@@ -136,7 +136,7 @@ sub install_blog
 	my $blog = $self->path . '/blog';
 	mkdir $blog or die "$blog: $!\n";
 	for my $file (glob("$self->{checkout}/examples/blog/{*.js,*.json,*.html,*.sql,.npmrc}"),
-		"$self->{checkout}/examples/demo/measure.js")
+		"$self->{checkout}/examples/blog/lib/measure.js")
 	{
 		File::Copy::copy($file, $blog) or die "cannot copy $file to $blog: $!\n";
 	}
