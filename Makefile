@@ -22,10 +22,11 @@ SHLIB_LINK    := -lrabbitmq -Wl,--version-script=extension/exports.map
 EXTRA_CLEAN   := build worker/outbox-worker
 
 # The server's headers are not ours to warn about; its flags forbid declarations after statements.
-# The library has hidden visibility but for what exports.map names.
+# Only what exports.map names can be seen from outside the library. (-fvisibility=hidden would hide
+# that, too: before version 16 the server's headers mark nothing as visible.)
 EXTENSION_INCLUDES := -I$(CURDIR) -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
 PG_CPPFLAGS   := $(EXTENSION_INCLUDES) -DOUTBOX_VERSION='"$(OUTBOX_VERSION)"'
-PG_CFLAGS     := -std=gnu11 -Wall -Wextra -Wno-declaration-after-statement -Wno-unused-parameter -Wno-sign-compare -fvisibility=hidden
+PG_CFLAGS     := -std=gnu11 -Wall -Wextra -Wno-declaration-after-statement -Wno-unused-parameter -Wno-sign-compare
 
 # installcheck runs in databases that `installcheck-databases` made, where no relay runs: a relay of
 # the user's server must not send test events to the user's broker.
@@ -86,7 +87,7 @@ endif
 worker/outbox-worker: $(WORKER_OBJS)
 	$(WORKER_CC) $(WORKER_CFLAGS) -o $@ $^ $(WORKER_LIBS)
 
-build/%.o: %.c
+build/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(WORKER_CC) $(WORKER_FLAGS) $(WORKER_CFLAGS) -MMD -MP -c -o $@ $<
 
@@ -96,8 +97,8 @@ install-worker: worker/outbox-worker
 	install -m 755 worker/outbox-worker '$(DESTDIR)$(BINDIR)/outbox-worker'
 
 # The extension's objects depend on our headers; PGXS does not see that by itself.
-$(filter extension/% relay/%,$(OBJS)): $(wildcard extension/*.h relay/*.h wire/*.h)
-$(filter wire/%,$(OBJS)): $(wildcard wire/*.h)
+$(filter extension/% relay/%,$(OBJS)): Makefile $(wildcard extension/*.h relay/*.h wire/*.h)
+$(filter wire/%,$(OBJS)): Makefile $(wildcard wire/*.h)
 
 # ---- unit tests ----------------------------------------------------------------------------------
 
@@ -136,7 +137,7 @@ units: $(UNIT_PROGRAMS)
 
 ASAN_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 $(eval $(call unit_rules,build/asan,$(ASAN_CFLAGS)))
-build/asan/%.o: %.c
+build/asan/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(WORKER_CC) $(WORKER_FLAGS) $(ASAN_CFLAGS) -MMD -MP -c -o $@ $<
 build/asan/outbox-worker: $(patsubst %.c,build/asan/%.o,$(WORKER_SOURCES))
