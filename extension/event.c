@@ -1,0 +1,227 @@
+/*
+ * event.c
+ *    Rows of outbox.event_1 to outbox.event_3.
+ *
+ * Ids come from a sequence without cache, so that a session never hands out an id it drew long ago.
+ *
+ * Tables are found by name, and believed only if they belong to the extension: where it was dropped,
+ * anyone could make a schema of that name. The answer is kept until the table's relcache entry is
+ * invalidated, which DROP EXTENSION does in every backend before its locks are free.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "commands/sequence.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+#include "compat.h"
+#include "event.h"
+#include "rows.h"
+
+struct EventWriter
+{
+	RowWriter    *rows;
+	Oid           sequence;
+	MemoryContext context;      /* this struct and what is opened */
+	MemoryContext text_context; /* text of one row; reset after it */
+};
+
+/* The database of a backend never changes, so oids are all that can go stale. */
+static Oid    table_oids[EVENT_TABLES]; /* InvalidOid: look it up */
+static uint64 table_generation;         /* counts invalidations: one may come while looking up */
+static bool   table_callback_registered;
+
+static void
+forget_table(Datum arg, Oid relation)
+{
+	for (int i = 0; i < EVENT_TABLES; i++)
+	{
+		if (relation == InvalidOid || relation == table_oids[i] || table_oids[i] == InvalidOid)
+		{
+			table_oids[i] = InvalidOid;
+			table_generation++;
+		}
+	}
+}
+
+static Oid
+own_relation_oid(const char *name)
+{
+	Oid namespace = get_namespace_oid("outbox", true);
+	Oid relation = OidIsValid(namespace) ? get_relname_relid(name, namespace) : InvalidOid;
+	Oid extension;
+
+	if (!OidIsValid(relation))
+		return InvalidOid;
+	extension = get_extension_oid("pg_outbox", true);
+	if (!OidIsValid(extension) || getExtensionOfObject(RelationRelationId, relation) != extension)
+		return InvalidOid;
+	return relation;
+}
+
+Oid
+event_table_oid(int number)
+{
+	char   name[NAMEDATALEN];
+	uint64 generation;
+	Oid    oid;
+
+	Assert(number >= 0 && number < EVENT_TABLES);
+	if (!table_callback_registered)
+	{
+		CacheRegisterRelcacheCallback(forget_table, (Datum) 0);
+		table_callback_registered = true;
+	}
+	if (OidIsValid(table_oids[number]))
+		return table_oids[number];
+	generation = table_generation;
+	snprintf(name, sizeof(name), "event_%d", number + 1);
+	oid = own_relation_oid(name);
+	if (generation == table_generation && !creating_extension)
+		table_oids[number] = oid;
+	return oid;
+}
+
+static void
+report_missing(void)
+{
+	ereport(ERROR,
+	        errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+	        errmsg("events of this transaction cannot be recorded"),
+	        errdetail("The extension \"pg_outbox\" is not installed in this database any more."));
+}
+
+/* A pointer read as the wrong type is a crash, so the one cheap look is worth it. */
+static void
+check_columns(Relation table)
+{
+	static const Oid types[EVENT_COLUMNS] = {INT8OID,      XID8OID,      TIMESTAMPTZOID, TEXTOID,
+	                                         TEXTOID,      TEXTARRAYOID, TEXTARRAYOID,   JSONBOID,
+	                                         BYTEAOID,     JSONBOID,     JSONBOID,
+	                                         PG_SNAPSHOTOID};
+	TupleDesc        columns = RelationGetDescr(table);
+	bool             same = columns->natts == EVENT_COLUMNS;
+
+	for (int i = 0; same && i < EVENT_COLUMNS; i++)
+		same = TupleDescAttr(columns, i)->atttypid == types[i];
+	if (!same)
+		ereport(ERROR,
+		        errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		        errmsg("table \"outbox.%s\" does not have the columns of pg_outbox",
+		               RelationGetRelationName(table)),
+		        errhint("Run ALTER EXTENSION pg_outbox UPDATE, or restart sessions that loaded another version of the library."));
+}
+
+static Oid
+sequence_oid(void)
+{
+	Oid namespace = get_namespace_oid("outbox", true);
+	Oid sequence = InvalidOid;
+
+	if (OidIsValid(namespace))
+		sequence = get_relname_relid("event_id_seq", namespace);
+	if (!OidIsValid(sequence) || get_rel_relkind(sequence) != RELKIND_SEQUENCE)
+		report_missing();
+	return sequence;
+}
+
+EventWriter *
+event_writer_begin(int number)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "outbox event writer", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	EventWriter  *writer = palloc0(sizeof(EventWriter));
+	Oid           table = event_table_oid(number);
+
+	writer->context = context;
+	writer->rows = OidIsValid(table) ? row_writer_begin(table) : NULL;
+	if (writer->rows == NULL)
+		report_missing();
+	check_columns(row_writer_table(writer->rows));
+	writer->sequence = sequence_oid();
+	writer->text_context =
+		AllocSetContextCreate(context, "outbox event text", ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(old);
+	return writer;
+}
+
+/* nextval refuses a READ ONLY transaction, and SET TRANSACTION READ ONLY may follow a write. */
+static int64
+next_id(Oid sequence)
+{
+	bool  read_only = XactReadOnly;
+	int64 id = 0;
+
+	XactReadOnly = false;
+	PG_TRY();
+	{
+		id = nextval_internal(sequence, false);
+	}
+	PG_FINALLY();
+	{
+		XactReadOnly = read_only;
+	}
+	PG_END_TRY();
+	return id;
+}
+
+static void
+set_text(Datum *values, bool *nulls, int column, const char *text)
+{
+	nulls[column - 1] = text == NULL;
+	values[column - 1] = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+static void
+set_datum(Datum *values, bool *nulls, int column, Datum value)
+{
+	nulls[column - 1] = value == (Datum) 0;
+	values[column - 1] = value;
+}
+
+int64
+event_writer_insert(EventWriter *writer, const EventRow *row)
+{
+	MemoryContext old = MemoryContextSwitchTo(writer->text_context);
+	Datum         values[EVENT_COLUMNS] = {0};
+	bool          nulls[EVENT_COLUMNS] = {0};
+	int64         id = next_id(writer->sequence);
+
+	values[EVENT_ID - 1] = Int64GetDatum(id);
+	values[EVENT_XID - 1] = FullTransactionIdGetDatum(FullTransactionIdFromU64(row->xid));
+	values[EVENT_CREATED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	set_text(values, nulls, EVENT_EXCHANGE, row->exchange);
+	set_text(values, nulls, EVENT_ROUTING_KEY, row->routing_key);
+	set_datum(values, nulls, EVENT_KEYS, row->keys);
+	set_datum(values, nulls, EVENT_PATTERNS, row->patterns);
+	set_datum(values, nulls, EVENT_PAYLOAD, row->payload);
+	set_datum(values, nulls, EVENT_BODY, row->body);
+	set_datum(values, nulls, EVENT_HEADERS, row->headers);
+	set_datum(values, nulls, EVENT_PROPERTIES, row->properties);
+	set_datum(values, nulls, EVENT_SNAPSHOT, row->snapshot);
+	row_writer_insert(writer->rows, values, nulls);
+
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(writer->text_context);
+	return id;
+}
+
+void
+event_writer_end(EventWriter *writer)
+{
+	row_writer_end(writer->rows);
+	MemoryContextDelete(writer->context);
+}
