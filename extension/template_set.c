@@ -1,0 +1,274 @@
+/*
+ * template_set.c
+ *    The templates of one trigger, fitted to its table and kept for the next row.
+ *
+ * A set is thrown away when the table's relcache entry is invalidated: a column was renamed, dropped
+ * or given another type, or the trigger was replaced. An invalidation may arrive while a set is being
+ * made, and while one is in use (a cast may run code that changes a table). So an entry is marked
+ * valid before its set is made, and a set that is replaced lives on until the transaction ends.
+ * Source of the idea: PgQ, triggers/common.c.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_attribute.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "render.h"
+#include "template_set.h"
+
+#define INITIAL_TRIGGERS 32
+#define MAX_TRIGGERS 1024 /* kept; a session that makes and drops tables must not grow */
+
+/* A placeholder's column; for literal parts unused. */
+typedef struct BoundPart
+{
+	AttrNumber column;
+	Renderer   renderer;
+} BoundPart;
+
+struct TemplateSet
+{
+	MemoryContext context;
+	int           count;
+	Template     *templates;
+	BoundPart   **bound; /* for each template, for each part */
+	uint32        needs;
+};
+
+typedef struct CacheEntry
+{
+	Oid          trigger; /* key */
+	Oid          relation;
+	bool         valid;
+	TemplateSet *set; /* NULL: not made yet, or making it failed */
+} CacheEntry;
+
+static HTAB *cache;
+
+static void
+forget_relation(Datum arg, Oid relation)
+{
+	HASH_SEQ_STATUS scan;
+	CacheEntry     *entry;
+
+	hash_seq_init(&scan, cache);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		if (relation == InvalidOid || entry->relation == relation)
+			entry->valid = false;
+	}
+}
+
+/* A cast to text was made or dropped. */
+static void
+forget_casts(Datum arg, int cache_id, uint32 hash)
+{
+	forget_relation(arg, InvalidOid);
+}
+
+static void
+cache_begin(void)
+{
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(CacheEntry)};
+
+	if (cache != NULL)
+		return;
+	control.hcxt = CacheMemoryContext;
+	cache = hash_create("outbox templates", INITIAL_TRIGGERS, &control,
+	                    HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+	CacheRegisterSyscacheCallback(CASTSOURCETARGET, forget_casts, (Datum) 0);
+}
+
+/* The column's pg_attribute row, to be released; NULL: the table has no such column of its own. */
+static HeapTuple
+find_column(Oid relation, const char *name)
+{
+	HeapTuple tuple = SearchSysCacheAttName(relation, name);
+
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	if (((Form_pg_attribute) GETSTRUCT(tuple))->attnum > 0)
+		return tuple;
+	ReleaseSysCache(tuple);
+	return NULL;
+}
+
+bool
+template_fits(const Template *template, Oid relation, TemplateProblem *problem)
+{
+	for (int i = 0; i < template->part_count; i++)
+	{
+		const char *column = template->parts[i].column;
+		HeapTuple   tuple = column == NULL ? NULL : find_column(relation, column);
+
+		if (HeapTupleIsValid(tuple))
+			ReleaseSysCache(tuple);
+		else if (column != NULL)
+		{
+			*problem = (TemplateProblem){
+				ERRCODE_UNDEFINED_COLUMN,
+				psprintf("key template \"%s\" names unknown column \"%s\"", template->text, column),
+				psprintf("Table \"%s\" has no such column.", get_rel_name(relation)),
+				pstrdup("Write {{ and }} for literal braces.")};
+			return false;
+		}
+	}
+	return true;
+}
+
+static void
+bind_part(BoundPart *bound, Oid relation, const char *column, MemoryContext context)
+{
+	HeapTuple         tuple = find_column(relation, column);
+	Form_pg_attribute attribute;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "column \"%s\" of relation %u vanished", column, relation);
+	attribute = (Form_pg_attribute) GETSTRUCT(tuple);
+	bound->column = attribute->attnum;
+	renderer_init(&bound->renderer, attribute->atttypid, attribute->attcollation, context);
+	ReleaseSysCache(tuple);
+}
+
+static void
+bind_template(TemplateSet *set, int index, Oid relation)
+{
+	Template       *template = &set->templates[index];
+	TemplateProblem problem;
+
+	if (!template_fits(template, relation, &problem))
+		template_report(&problem);
+	set->bound[index] = palloc0(sizeof(BoundPart) * Max(template->part_count, 1));
+	for (int i = 0; i < template->part_count; i++)
+	{
+		if (template->parts[i].column == NULL)
+			continue;
+		bind_part(&set->bound[index][i], relation, template->parts[i].column, set->context);
+		set->needs |= set->bound[index][i].renderer.needs;
+	}
+}
+
+/* Made below the current context, and handed over to the cache once it is whole. */
+static TemplateSet *
+set_make(const Trigger *trigger, Oid relation)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "outbox template set", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	TemplateSet  *set = palloc0(sizeof(TemplateSet));
+
+	set->context = context;
+	set->count = trigger->tgnargs;
+	set->templates = palloc0(sizeof(Template) * Max(set->count, 1));
+	set->bound = palloc0(sizeof(BoundPart *) * Max(set->count, 1));
+	for (int i = 0; i < set->count; i++)
+	{
+		TemplateProblem problem;
+
+		if (!template_parse(trigger->tgargs[i], &set->templates[i], &problem))
+			template_report(&problem);
+		bind_template(set, i, relation);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextSetParent(context, CacheMemoryContext);
+	return set;
+}
+
+/* It may be in use. */
+static void
+retire_set(CacheEntry *entry)
+{
+	if (entry->set != NULL)
+		MemoryContextSetParent(entry->set->context, TopTransactionContext);
+	entry->set = NULL;
+}
+
+static void
+forget_all(void)
+{
+	HASH_SEQ_STATUS scan;
+	CacheEntry     *entry;
+
+	hash_seq_init(&scan, cache);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		retire_set(entry);
+		(void) hash_search(cache, &entry->trigger, HASH_REMOVE, NULL);
+	}
+}
+
+const TemplateSet *
+template_set_get(const TriggerData *trigger)
+{
+	Oid         oid = trigger->tg_trigger->tgoid;
+	Oid         relation = RelationGetRelid(trigger->tg_relation);
+	CacheEntry *entry;
+	TemplateSet *set;
+	bool        found;
+
+	cache_begin();
+	entry = hash_search(cache, &oid, HASH_FIND, NULL);
+	if (entry != NULL && entry->valid && entry->set != NULL)
+		return entry->set;
+	if (entry == NULL && hash_get_num_entries(cache) >= MAX_TRIGGERS)
+		forget_all();
+	entry = hash_search(cache, &oid, HASH_ENTER, &found);
+	if (found)
+		retire_set(entry);
+	entry->set = NULL;
+	entry->relation = relation;
+	entry->valid = true;
+	set = set_make(trigger->tg_trigger, relation);
+	entry->set = set;
+	return set;
+}
+
+int
+template_set_count(const TemplateSet *set)
+{
+	return set->count;
+}
+
+const Template *
+template_set_text(const TemplateSet *set, int index)
+{
+	return &set->templates[index];
+}
+
+uint32
+template_set_needs(const TemplateSet *set)
+{
+	return set->needs;
+}
+
+bool
+template_set_expand(const TemplateSet *set, int index, TupleTableSlot *row, StringInfo key)
+{
+	const Template *template = &set->templates[index];
+	int             start = key->len;
+
+	for (int i = 0; i < template->part_count; i++)
+	{
+		const BoundPart *bound = &set->bound[index][i];
+		bool             is_null;
+		Datum            value;
+
+		if (template->parts[i].literal != NULL)
+		{
+			appendStringInfoString(key, template->parts[i].literal);
+			continue;
+		}
+		value = slot_getattr(row, bound->column, &is_null);
+		if (is_null || !render_append(&bound->renderer, value, key))
+			return false;
+	}
+	return key->len > start;
+}

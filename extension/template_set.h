@@ -1,0 +1,35 @@
+/*
+ * template_set.h
+ *    The templates of one trigger, fitted to its table.
+ */
+#ifndef OUTBOX_TEMPLATE_SET_H
+#define OUTBOX_TEMPLATE_SET_H
+
+#include "postgres.h"
+
+#include "commands/trigger.h"
+#include "executor/tuptable.h"
+#include "lib/stringinfo.h"
+
+#include "template.h"
+
+typedef struct TemplateSet TemplateSet;
+
+/* The templates of a trigger that fires. Kept until its table changes; borrowed until the end of the
+ * transaction. ERROR where one is wrong or names no column. */
+const TemplateSet *template_set_get(const TriggerData *trigger);
+
+int             template_set_count(const TemplateSet *set);
+const Template *template_set_text(const TemplateSet *set, int index);
+
+/* What render_pin needs while templates of the set are expanded. */
+uint32 template_set_needs(const TemplateSet *set);
+
+/* Appends the key that template `index` makes for a row. false: a placeholder is NULL, or the key
+ * is empty: no key. */
+bool template_set_expand(const TemplateSet *set, int index, TupleTableSlot *row, StringInfo key);
+
+/* Does the template fit the table? Looks at catalogs only. false: *problem says why. */
+bool template_fits(const Template *template, Oid relation, TemplateProblem *problem);
+
+#endif
