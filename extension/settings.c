@@ -147,8 +147,7 @@ define_broker_settings(void)
 	                           GUC_SUPERUSER_ONLY, check_amqp_url, NULL, NULL);
 	DefineCustomStringVariable("outbox.amqp_password_file",
 	                           "A file with the broker's password, kept out of the URL.",
-	                           NULL, &setting_amqp_password_file, "", PGC_SUSET,
-	                           GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	                           NULL, &setting_amqp_password_file, "", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("outbox.queue",
 	                           "The queue that invalidations go to.",
 	                           NULL, &setting_queue, "cache-invalidation", PGC_SUSET, 0,
