@@ -1,0 +1,155 @@
+/*
+ * install.c
+ *    What happens at CREATE EXTENSION and DROP EXTENSION, beyond the SQL script.
+ *
+ * The script ends with outbox.installed(), which names the instance, writes the first position and
+ * has the launcher look once the transaction commits. Both rows are written below the executor, so
+ * that no publication FOR ALL TABLES carries them to a subscriber.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "event.h"
+#include "install.h"
+#include "rows.h"
+#include "shmem.h"
+#include "xact.h"
+
+PG_FUNCTION_INFO_V1(outbox_installed);
+
+/* Columns of outbox.instance. */
+enum
+{
+	INSTANCE_ID,
+	INSTANCE_DATABASE,
+	INSTANCE_SYSTEM,
+	INSTANCE_ADOPTED_AT,
+	INSTANCE_COLUMNS
+};
+
+static object_access_hook_type previous_hook;
+
+/* xids of a snapshot lie within two thousand millions of the next one. */
+static uint64
+full_xid(TransactionId xid, FullTransactionId next)
+{
+	uint32 epoch = EpochFromFullTransactionId(next);
+
+	if (xid > XidFromFullTransactionId(next))
+		epoch--;
+	return U64FromFullTransactionId(FullTransactionIdFromEpochAndXid(epoch, xid));
+}
+
+static int
+compare_xids(const void *a, const void *b)
+{
+	uint64 left = *(const uint64 *) a;
+	uint64 right = *(const uint64 *) b;
+
+	return (left > right) - (left < right);
+}
+
+/* The latest snapshot as a pg_snapshot. A snapshot leaves out its owner's transaction, but events
+ * that this one writes must come after the position: so it is put in. */
+static Datum
+first_position(void)
+{
+	Snapshot          snapshot = GetLatestSnapshot();
+	FullTransactionId next = ReadNextFullTransactionId();
+	uint64            mine = U64FromFullTransactionId(GetTopFullTransactionId());
+	uint64            xmin = Min(full_xid(snapshot->xmin, next), mine);
+	uint64            xmax = Max(full_xid(snapshot->xmax, next), mine + 1);
+	uint64           *xids = palloc(sizeof(uint64) * (snapshot->xcnt + 1));
+	int               count = 0;
+	StringInfoData    text;
+
+	xids[count++] = mine;
+	for (uint32 i = 0; i < snapshot->xcnt; i++)
+		xids[count++] = full_xid(snapshot->xip[i], next);
+	qsort(xids, count, sizeof(uint64), compare_xids);
+
+	initStringInfo(&text);
+	appendStringInfo(&text, UINT64_FORMAT ":" UINT64_FORMAT ":", xmin, xmax);
+	for (int i = 0; i < count; i++)
+		appendStringInfo(&text, i == 0 ? UINT64_FORMAT : "," UINT64_FORMAT, xids[i]);
+	return DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(text.data));
+}
+
+static void
+write_instance(void)
+{
+	Oid        table = get_relname_relid("instance", get_namespace_oid("outbox", false));
+	RowWriter *writer = row_writer_begin(table);
+	Datum      values[INSTANCE_COLUMNS];
+	bool       nulls[INSTANCE_COLUMNS] = {0};
+
+	if (writer == NULL)
+		elog(ERROR, "table outbox.instance is missing");
+	values[INSTANCE_ID] = DirectFunctionCall1(gen_random_uuid, (Datum) 0);
+	values[INSTANCE_DATABASE] = ObjectIdGetDatum(MyDatabaseId);
+	values[INSTANCE_SYSTEM] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[INSTANCE_ADOPTED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	row_writer_insert(writer, values, nulls);
+	row_writer_end(writer);
+}
+
+static void
+write_first_position(void)
+{
+	EventRow     row = {.xid = EVENT_XID_POSITION};
+	EventWriter *writer = event_writer_begin(0);
+
+	row.snapshot = first_position();
+	event_writer_insert(writer, &row);
+	event_writer_end(writer);
+}
+
+Datum
+outbox_installed(PG_FUNCTION_ARGS)
+{
+	if (!creating_extension)
+		ereport(ERROR,
+		        errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		        errmsg("function \"outbox.installed()\" is part of CREATE EXTENSION"));
+	write_instance();
+	write_first_position();
+	xact_mark_installed();
+	if (outbox_shared == NULL)
+		ereport(WARNING,
+		        errmsg("events will be recorded, but no relay publishes them"),
+		        errdetail("The library \"pg_outbox\" was not loaded at server start."),
+		        errhint("Add pg_outbox to shared_preload_libraries and restart the server."));
+	PG_RETURN_VOID();
+}
+
+static void
+install_hook(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
+{
+	if (previous_hook != NULL)
+		previous_hook(access, class, object, sub, arg);
+	if (access == OAT_DROP && class == ExtensionRelationId &&
+	    object == get_extension_oid("pg_outbox", true))
+		xact_mark_dropped();
+}
+
+void
+install_init(void)
+{
+	previous_hook = object_access_hook;
+	object_access_hook = install_hook;
+}

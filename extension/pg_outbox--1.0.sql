@@ -1,0 +1,212 @@
+/* pg_outbox--1.0.sql: the schema outbox. Nothing in it is for PUBLIC. */
+
+\echo Use "CREATE EXTENSION pg_outbox" to load this file. \quit
+
+-- The schema is the extension's own: made here, so that one which somebody else made and owns is
+-- refused, and dropped with it.
+
+CREATE SCHEMA outbox;
+COMMENT ON SCHEMA outbox IS 'transactional outbox: pg_outbox';
+
+-- ---- Rows ----------------------------------------------------------------------------------------
+-- Three plain insert-only tables, written below the executor and emptied in turn. Never updated, so
+-- autovacuum would only read the backlog and hold locks. Their columns are those of event.h.
+
+CREATE SEQUENCE outbox.event_id_seq AS bigint CACHE 1;
+COMMENT ON SEQUENCE outbox.event_id_seq IS 'ids of events; without cache, or order would be lost';
+
+CREATE TABLE outbox.event_1 (
+    id bigint NOT NULL,
+    xid xid8 NOT NULL,
+    created_at timestamptz NOT NULL,
+    exchange text,
+    routing_key text,
+    keys text[],
+    patterns text[],
+    payload jsonb,
+    body bytea,
+    headers jsonb,
+    properties jsonb,
+    snapshot pg_snapshot
+) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+
+CREATE TABLE outbox.event_2 (
+    id bigint NOT NULL,
+    xid xid8 NOT NULL,
+    created_at timestamptz NOT NULL,
+    exchange text,
+    routing_key text,
+    keys text[],
+    patterns text[],
+    payload jsonb,
+    body bytea,
+    headers jsonb,
+    properties jsonb,
+    snapshot pg_snapshot
+) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+
+CREATE TABLE outbox.event_3 (
+    id bigint NOT NULL,
+    xid xid8 NOT NULL,
+    created_at timestamptz NOT NULL,
+    exchange text,
+    routing_key text,
+    keys text[],
+    patterns text[],
+    payload jsonb,
+    body bytea,
+    headers jsonb,
+    properties jsonb,
+    snapshot pg_snapshot
+) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+
+CREATE INDEX event_1_xid_id_idx ON outbox.event_1 (xid, id);
+CREATE INDEX event_2_xid_id_idx ON outbox.event_2 (xid, id);
+CREATE INDEX event_3_xid_id_idx ON outbox.event_3 (xid, id);
+
+COMMENT ON TABLE outbox.event_1 IS 'events and positions; read the view outbox.event';
+COMMENT ON TABLE outbox.event_2 IS 'events and positions; read the view outbox.event';
+COMMENT ON TABLE outbox.event_3 IS 'events and positions; read the view outbox.event';
+
+CREATE TABLE outbox.instance (
+    id uuid NOT NULL,
+    database oid NOT NULL,
+    system_identifier bigint NOT NULL,
+    adopted_at timestamptz NOT NULL,
+    CONSTRAINT instance_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE outbox.instance IS
+    'names this database''s outbox (one row); a database that does not fit it is a copy';
+
+-- Logical replication that copies or applies these tables must not bring foreign rows. The extension's
+-- own rows do not come this way.
+
+CREATE FUNCTION outbox.discard() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'outbox_discard_trigger';
+COMMENT ON FUNCTION outbox.discard() IS 'keeps rows that replication brings out of the outbox';
+
+CREATE TRIGGER discard BEFORE INSERT ON outbox.event_1
+    FOR EACH ROW EXECUTE FUNCTION outbox.discard();
+CREATE TRIGGER discard BEFORE INSERT ON outbox.event_2
+    FOR EACH ROW EXECUTE FUNCTION outbox.discard();
+CREATE TRIGGER discard BEFORE INSERT ON outbox.event_3
+    FOR EACH ROW EXECUTE FUNCTION outbox.discard();
+CREATE TRIGGER discard BEFORE INSERT ON outbox.instance
+    FOR EACH ROW EXECUTE FUNCTION outbox.discard();
+
+ALTER TABLE outbox.event_1 ENABLE ALWAYS TRIGGER discard;
+ALTER TABLE outbox.event_2 ENABLE ALWAYS TRIGGER discard;
+ALTER TABLE outbox.event_3 ENABLE ALWAYS TRIGGER discard;
+ALTER TABLE outbox.instance ENABLE ALWAYS TRIGGER discard;
+
+-- ---- Writing events ------------------------------------------------------------------------------
+
+CREATE FUNCTION outbox.invalidate() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'outbox_invalidate_trigger';
+COMMENT ON FUNCTION outbox.invalidate() IS
+    'trigger: records the keys that its templates make of changed rows';
+
+CREATE FUNCTION outbox.invalidate(VARIADIC keys text[]) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_invalidate';
+COMMENT ON FUNCTION outbox.invalidate(text[]) IS 'records keys to delete once this transaction commits';
+
+CREATE FUNCTION outbox.invalidate_pattern(VARIADIC patterns text[]) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_invalidate_pattern';
+COMMENT ON FUNCTION outbox.invalidate_pattern(text[]) IS
+    'records Redis glob patterns of keys to delete once this transaction commits';
+
+CREATE FUNCTION outbox.publish(queue text, payload jsonb, headers jsonb DEFAULT NULL,
+                               properties jsonb DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_publish';
+COMMENT ON FUNCTION outbox.publish(text, jsonb, jsonb, jsonb) IS
+    'records a message to a queue, to be published once this transaction commits';
+
+CREATE FUNCTION outbox.publish_to(exchange text, routing_key text, payload jsonb,
+                                  headers jsonb DEFAULT NULL, properties jsonb DEFAULT NULL)
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_publish_to';
+COMMENT ON FUNCTION outbox.publish_to(text, text, jsonb, jsonb, jsonb) IS
+    'records a message to an exchange, to be published once this transaction commits';
+
+CREATE FUNCTION outbox.publish_bytes(exchange text, routing_key text, body bytea,
+                                     content_type text, headers jsonb DEFAULT NULL,
+                                     properties jsonb DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_publish_bytes';
+COMMENT ON FUNCTION outbox.publish_bytes(text, text, bytea, text, jsonb, jsonb) IS
+    'records a message of any bytes, to be published once this transaction commits';
+
+CREATE FUNCTION outbox.watch(relation regclass, VARIADIC templates text[]) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'outbox_watch';
+COMMENT ON FUNCTION outbox.watch(regclass, text[]) IS
+    'makes the triggers that record a table''s keys; locks it as CREATE TRIGGER does';
+
+CREATE FUNCTION outbox.unwatch(relation regclass) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'outbox_unwatch';
+COMMENT ON FUNCTION outbox.unwatch(regclass) IS
+    'drops what outbox.watch made; locks the table as DROP TRIGGER does';
+
+-- ---- Events and watched tables ---------------------------------------------------------------------
+
+CREATE VIEW outbox.event AS
+    SELECT e.id, e.xid, e.created_at, e.exchange, e.routing_key, e.keys, e.patterns, e.payload,
+           e.body, e.headers, e.properties
+      FROM outbox.event_1 AS e WHERE e.xid OPERATOR(pg_catalog.>=) '3'::pg_catalog.xid8
+    UNION ALL
+    SELECT e.id, e.xid, e.created_at, e.exchange, e.routing_key, e.keys, e.patterns, e.payload,
+           e.body, e.headers, e.properties
+      FROM outbox.event_2 AS e WHERE e.xid OPERATOR(pg_catalog.>=) '3'::pg_catalog.xid8
+    UNION ALL
+    SELECT e.id, e.xid, e.created_at, e.exchange, e.routing_key, e.keys, e.patterns, e.payload,
+           e.body, e.headers, e.properties
+      FROM outbox.event_3 AS e WHERE e.xid OPERATOR(pg_catalog.>=) '3'::pg_catalog.xid8;
+COMMENT ON VIEW outbox.event IS
+    'what was recorded; rows stay until their table is emptied, published or not';
+
+CREATE FUNCTION outbox.trigger_templates(trigger oid) RETURNS text[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'outbox_trigger_templates';
+COMMENT ON FUNCTION outbox.trigger_templates(oid) IS 'for the view outbox.watched';
+
+CREATE FUNCTION outbox.trigger_problem(trigger oid) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'outbox_trigger_problem';
+COMMENT ON FUNCTION outbox.trigger_problem(oid) IS 'for the view outbox.watched';
+
+-- A row for each row trigger; those of partitions follow their parent's.
+CREATE VIEW outbox.watched AS
+    SELECT t.tgrelid::pg_catalog.regclass AS relation,
+           t.tgname AS trigger,
+           outbox.trigger_templates(t.oid) AS templates,
+           NULL::pg_catalog.name[] AS columns,
+           NULL::pg_catalog.text AS condition,
+           t.tgenabled OPERATOR(pg_catalog.<>) 'D' AS enabled,
+           outbox.trigger_problem(t.oid) AS problem
+      FROM pg_catalog.pg_trigger AS t
+     WHERE t.tgfoid OPERATOR(pg_catalog.=) 'outbox.invalidate()'::pg_catalog.regprocedure
+       AND t.tgtype OPERATOR(pg_catalog.&) 1::pg_catalog.int2 OPERATOR(pg_catalog.=) 1
+       AND t.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid;
+COMMENT ON VIEW outbox.watched IS 'which tables record keys, by which templates, and what is wrong';
+
+-- ---- Reading the state -----------------------------------------------------------------------------
+
+-- ---- Rights ----------------------------------------------------------------------------------------
+-- Whoever calls these functions or makes triggers needs a GRANT; who writes a watched table needs none.
+
+REVOKE ALL ON SCHEMA outbox FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA outbox FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA outbox FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA outbox FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA outbox TO pg_monitor;
+GRANT SELECT (id, xid, created_at, exchange, routing_key) ON outbox.event TO pg_monitor;
+GRANT SELECT ON outbox.watched TO pg_monitor;
+GRANT EXECUTE ON FUNCTION outbox.trigger_templates(oid), outbox.trigger_problem(oid) TO pg_monitor;
+
+-- ---- The last step: this instance's name, its first position, and a word to the launcher -----------
+
+CREATE FUNCTION outbox.installed() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_installed';
+COMMENT ON FUNCTION outbox.installed() IS 'the last step of CREATE EXTENSION';
+REVOKE ALL ON FUNCTION outbox.installed() FROM PUBLIC;
+
+SELECT outbox.installed();
