@@ -1,0 +1,67 @@
+/*
+ * config.h
+ *    What the operator asked for: command line over environment over defaults.
+ *
+ * Options are one table in config.c: name, environment variable, default, parser, help. An option
+ * given twice: the last counts, unless it is repeatable (in the environment: separated by white
+ * space); a higher layer replaces a lower one, it never adds. An empty environment variable counts
+ * as not set.
+ */
+#ifndef WORKER_CONFIG_H
+#define WORKER_CONFIG_H
+
+#include "wire/topology.h"
+#include "wire/url.h"
+#include "worker/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CONFIG_MAX_PREFIXES 64
+#define CONFIG_ERROR_BYTES 512
+
+typedef struct WorkerConfig
+{
+	MqUrl     amqp_urls[MQ_MAX_URLS]; /* tried in turn */
+	int       amqp_url_count;
+	RedisUrl  redis_url;
+	char      queue[251]; /* with ".dead" behind it a short string */
+	char      exchange[256]; /* empty: none */
+	QueueType queue_type;
+	bool      no_declare;
+	uint16_t  prefetch;
+	char      key_prefix[1024];
+	char     *allowed[CONFIG_MAX_PREFIXES]; /* owned */
+	size_t    allowed_count;
+	char      amqp_password_file[4096];
+	char      redis_password_file[4096];
+	char      name[128];
+	LogLevel  log_level;
+	LogFormat log_format;
+	int64_t   stop_timeout_us;
+	bool      dry_run;
+	bool      check;
+} WorkerConfig;
+
+typedef enum ConfigOutcome
+{
+	CONFIG_RUN,
+	CONFIG_HELP,    /* --help was given */
+	CONFIG_VERSION, /* --version was given */
+	CONFIG_BAD      /* error names the option and says what is wrong, never a password */
+} ConfigOutcome;
+
+/* environment: getenv, or a test's. Reads the password files. */
+ConfigOutcome config_load(WorkerConfig *config, int argc, char *const *argv,
+						  const char *(*environment)(const char *name),
+						  char error[CONFIG_ERROR_BYTES]);
+
+/* Overwrites the passwords of URLs in the arguments, which every user of the machine can read. */
+void config_wipe_arguments(int argc, char **argv);
+
+void config_print_help(FILE *out);
+
+void config_free(WorkerConfig *config);
+
+#endif

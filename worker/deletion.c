@@ -1,0 +1,643 @@
+/*
+ * deletion.c
+ *    See deletion.h.
+ */
+#include "worker/deletion.h"
+
+#include "wire/backoff.h"
+#include "worker/chunks.h"
+#include "worker/patterns.h"
+
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SCAN_FIRST_PAUSE_US ((int64_t) 1000000)
+#define SCAN_LONGEST_PAUSE_US ((int64_t) 30000000)
+#define SCAN_CURSOR_BYTES 24 /* 64 bits in decimal */
+#define PROBLEM_BYTES 512
+
+typedef enum CommandKind
+{
+	COMMAND_KEYS,  /* UNLINK of a chunk of the queue */
+	COMMAND_SCAN,  /* one step */
+	COMMAND_FOUND, /* UNLINK of what a step found */
+	COMMAND_PROBE  /* the refused UNLINK once more */
+} CommandKind;
+
+typedef struct Command
+{
+	CommandKind kind;
+	Chunk      *chunk;  /* KEYS, FOUND: owned */
+	bool        orphan; /* its tickets are forgotten */
+} Command;
+
+typedef struct Ticket
+{
+	TagRef   ref;
+	uint64_t keys_until;     /* done once this chunk is */
+	uint64_t patterns_until; /* and this pattern */
+} Ticket;
+
+/* A ring; capacity is a power of two or 0. */
+typedef struct TicketQueue
+{
+	Ticket *tickets;
+	size_t  capacity, first, count;
+} TicketQueue;
+
+typedef struct Scan
+{
+	char     cursor[SCAN_CURSOR_BYTES];
+	bool     step_in_flight;
+	bool     at_end;    /* the cursor is back at 0 */
+	Chunk   *found_head, *found_tail; /* to be deleted */
+	size_t   found_in_flight;
+	int64_t  due_us; /* not before; 0: at once */
+	Backoff  pause;
+	char     problem[PROBLEM_BYTES];
+} Scan;
+
+struct Deletion
+{
+	DeletionOutput output;
+	char          *prefix;
+
+	ChunkQueue   keys;
+	uint64_t     keys_done;    /* answered up to this chunk */
+	uint64_t     keys_touched; /* by the open ticket */
+	PatternQueue patterns;
+	uint64_t     patterns_done;
+	uint64_t     patterns_touched;
+	Scan         scan;
+	TicketQueue  on_keys;     /* in order of arrival */
+	TicketQueue  on_patterns; /* their keys are done */
+
+	Command in_flight[DELETION_WINDOW];
+	size_t  flight_first, flight_count;
+
+	Chunk *probe; /* a copy of the refused one; NULL: no trouble */
+
+	DeletionCounters counters;
+};
+
+/* ---- tickets ---- */
+
+static bool
+tickets_reserve(TicketQueue *queue, size_t count)
+{
+	size_t  capacity = queue->capacity == 0 ? 256 : queue->capacity;
+	Ticket *tickets;
+
+	if (count <= queue->capacity)
+		return true;
+	while (capacity < count)
+		capacity *= 2;
+	tickets = malloc(capacity * sizeof(Ticket));
+	if (tickets == NULL)
+		return false;
+	for (size_t i = 0; i < queue->count; i++)
+		tickets[i] = queue->tickets[(queue->first + i) & (queue->capacity - 1)];
+	free(queue->tickets);
+	queue->tickets = tickets;
+	queue->capacity = capacity;
+	queue->first = 0;
+	return true;
+}
+
+/* There must be room. */
+static void
+tickets_push(TicketQueue *queue, Ticket ticket)
+{
+	queue->tickets[(queue->first + queue->count++) & (queue->capacity - 1)] = ticket;
+}
+
+static Ticket *
+tickets_head(TicketQueue *queue)
+{
+	return queue->count == 0 ? NULL : &queue->tickets[queue->first];
+}
+
+static Ticket
+tickets_pop(TicketQueue *queue)
+{
+	Ticket ticket = queue->tickets[queue->first];
+
+	queue->first = (queue->first + 1) & (queue->capacity - 1);
+	queue->count--;
+	return ticket;
+}
+
+/* ---- making and adding ---- */
+
+Deletion *
+deletion_new(DeletionOutput output, const char *key_prefix)
+{
+	Deletion *deletion = calloc(1, sizeof(*deletion));
+
+	if (deletion == NULL)
+		return NULL;
+	deletion->output = output;
+	deletion->prefix = strdup(key_prefix);
+	strcpy(deletion->scan.cursor, "0");
+	backoff_init(&deletion->scan.pause, SCAN_FIRST_PAUSE_US, SCAN_LONGEST_PAUSE_US,
+				 (uint64_t) (uintptr_t) deletion);
+	if (deletion->prefix != NULL && patterns_init(&deletion->patterns, deletion->prefix))
+		return deletion;
+	deletion_free(deletion);
+	return NULL;
+}
+
+bool
+deletion_add_key(Deletion *deletion, MqBytes key)
+{
+	uint64_t seq;
+
+	switch (chunks_add(&deletion->keys, mq_bytes_of(deletion->prefix), key, &seq))
+	{
+	case CHUNK_NOMEM:
+		return false;
+	case CHUNK_MERGED:
+		deletion->counters.keys_merged++;
+		break;
+	case CHUNK_ADDED:
+		break;
+	}
+	if (seq > deletion->keys_touched)
+		deletion->keys_touched = seq;
+	return true;
+}
+
+bool
+deletion_add_pattern(Deletion *deletion, MqBytes pattern)
+{
+	uint64_t seq = patterns_add(&deletion->patterns, pattern);
+
+	if (seq == 0)
+		return false;
+	if (seq > deletion->patterns_touched)
+		deletion->patterns_touched = seq;
+	return true;
+}
+
+bool
+deletion_close_ticket(Deletion *deletion, TagRef ref)
+{
+	Ticket ticket = {ref, deletion->keys_touched, deletion->patterns_touched};
+	size_t count = deletion->on_keys.count + deletion->on_patterns.count + 1;
+
+	if (!tickets_reserve(&deletion->on_keys, count) ||
+		!tickets_reserve(&deletion->on_patterns, count))
+		return false;
+	tickets_push(&deletion->on_keys, ticket);
+	deletion->keys_touched = 0;
+	deletion->patterns_touched = 0;
+	return true;
+}
+
+bool
+deletion_next_done(Deletion *deletion, TagRef *ref)
+{
+	Ticket *head;
+
+	while ((head = tickets_head(&deletion->on_keys)) != NULL &&
+		   head->keys_until <= deletion->keys_done)
+	{
+		Ticket ticket = tickets_pop(&deletion->on_keys);
+
+		if (ticket.patterns_until > deletion->patterns_done)
+		{
+			tickets_push(&deletion->on_patterns, ticket);
+			continue;
+		}
+		*ref = ticket.ref;
+		return true;
+	}
+	head = tickets_head(&deletion->on_patterns);
+	if (head == NULL || head->patterns_until > deletion->patterns_done)
+		return false;
+	*ref = tickets_pop(&deletion->on_patterns).ref;
+	return true;
+}
+
+/* ---- sending ---- */
+
+static MqResult
+send_unlink(Deletion *deletion, const Chunk *chunk)
+{
+	const char *argv[DELETION_CHUNK_KEYS + 1] = {"UNLINK"};
+	size_t      sizes[DELETION_CHUNK_KEYS + 1] = {6};
+
+	for (size_t i = 0; i < chunk->count; i++)
+	{
+		MqBytes key = chunk_key(chunk, i);
+
+		argv[i + 1] = key.data;
+		sizes[i + 1] = key.size;
+	}
+	return deletion->output.send(deletion->output.context, (int) chunk->count + 1, argv, sizes);
+}
+
+static bool
+window_is_full(const Deletion *deletion)
+{
+	return deletion->flight_count == DELETION_WINDOW;
+}
+
+static void
+flight_push(Deletion *deletion, CommandKind kind, Chunk *chunk)
+{
+	size_t i = (deletion->flight_first + deletion->flight_count++) % DELETION_WINDOW;
+
+	deletion->in_flight[i] = (Command){.kind = kind, .chunk = chunk};
+	if (kind == COMMAND_KEYS || kind == COMMAND_FOUND)
+		deletion->counters.keys_sent += chunk->count;
+}
+
+/* Of the chunks that a step found, those that fit. false: some are left. */
+static bool
+send_found(Deletion *deletion)
+{
+	Scan *scan = &deletion->scan;
+
+	while (scan->found_head != NULL)
+	{
+		Chunk *chunk = scan->found_head;
+
+		if (window_is_full(deletion) || send_unlink(deletion, chunk) != MQ_OK)
+			return false;
+		scan->found_head = chunk->next;
+		if (scan->found_head == NULL)
+			scan->found_tail = NULL;
+		chunk->next = NULL;
+		scan->found_in_flight++;
+		flight_push(deletion, COMMAND_FOUND, chunk);
+	}
+	return true;
+}
+
+/* At most one step is in flight, and none before the last one's finds are sent: exact keys wait
+ * for no more than that. */
+static void
+send_scan(Deletion *deletion, int64_t now_us)
+{
+	Scan          *scan = &deletion->scan;
+	const Pattern *pattern = patterns_head(&deletion->patterns);
+	const char    *argv[] = {"SCAN", scan->cursor, "MATCH", NULL, "COUNT", DELETION_SCAN_COUNT};
+	size_t         sizes[] = {4, strlen(scan->cursor), 5, 0, 5, strlen(DELETION_SCAN_COUNT)};
+
+	if (pattern == NULL || scan->step_in_flight || scan->at_end || now_us < scan->due_us ||
+		window_is_full(deletion))
+		return;
+	argv[3] = pattern->bytes.data;
+	sizes[3] = pattern->bytes.size;
+	if (deletion->output.send(deletion->output.context, 6, argv, sizes) != MQ_OK)
+		return;
+	patterns_begin(&deletion->patterns);
+	scan->step_in_flight = true;
+	flight_push(deletion, COMMAND_SCAN, NULL);
+}
+
+static void
+send_keys(Deletion *deletion)
+{
+	while (deletion->keys.head != NULL && !window_is_full(deletion))
+	{
+		if (send_unlink(deletion, deletion->keys.head) != MQ_OK)
+			return;
+		flight_push(deletion, COMMAND_KEYS, chunks_take(&deletion->keys));
+	}
+}
+
+void
+deletion_send(Deletion *deletion, int64_t now_us)
+{
+	if (deletion->probe != NULL)
+	{
+		if (deletion->flight_count == 0 && send_unlink(deletion, deletion->probe) == MQ_OK)
+			flight_push(deletion, COMMAND_PROBE, NULL);
+		return;
+	}
+	if (send_found(deletion))
+		send_scan(deletion, now_us);
+	send_keys(deletion);
+}
+
+/* ---- replies ---- */
+
+DeletionVerdict
+deletion_classify(const char *reply, size_t size)
+{
+	static const char *const settings[] = {
+		"NOAUTH", "WRONGPASS", "NOPERM", "MOVED", "ASK", "CROSSSLOT", "DENIED",
+		"ERR unknown command", "ERR wrong number of arguments", "ERR invalid password",
+		"ERR AUTH", "ERR Client sent AUTH", "ERR DB index", "ERR invalid DB index",
+		"ERR SELECT is not allowed"};
+
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+	{
+		size_t n = strlen(settings[i]);
+
+		if (size >= n && memcmp(reply, settings[i], n) == 0)
+			return DELETION_SETTINGS;
+	}
+	/* READONLY, LOADING, BUSY, NOREPLICAS, MISCONF, MASTERDOWN, CLUSTERDOWN, TRYAGAIN, too many
+	 * clients; and what nobody has seen yet: tried again, never taken for success. */
+	return DELETION_PASSING;
+}
+
+/* Redis quotes the arguments of a command it does not know: keys, or a password. */
+static void
+copy_problem(char *out, const redisReply *reply, const char *command)
+{
+	const char *text = "an answer of the wrong type";
+	char       *quoted;
+
+	if (reply->type == REDIS_REPLY_ERROR)
+		text = reply->str;
+	snprintf(out, PROBLEM_BYTES, "%s: %.400s", command, text);
+	quoted = strstr(out, ", with args beginning");
+	if (quoted != NULL)
+		*quoted = '\0';
+}
+
+static Command
+flight_pop(Deletion *deletion)
+{
+	Command command = deletion->in_flight[deletion->flight_first];
+
+	deletion->flight_first = (deletion->flight_first + 1) % DELETION_WINDOW;
+	deletion->flight_count--;
+	return command;
+}
+
+/* Is the head pattern scanned to its end, and everything found deleted? */
+static void
+finish_pattern(Deletion *deletion)
+{
+	Scan *scan = &deletion->scan;
+
+	if (!scan->at_end || scan->found_head != NULL || scan->found_in_flight > 0)
+		return;
+	deletion->patterns_done = patterns_head(&deletion->patterns)->seq;
+	deletion->counters.patterns++;
+	patterns_remove_head(&deletion->patterns);
+	scan->at_end = false;
+}
+
+static bool
+scan_add_found(Deletion *deletion, MqBytes key)
+{
+	Scan  *scan = &deletion->scan;
+	Chunk *chunk = scan->found_tail;
+
+	if (chunk == NULL || !chunk_has_room(chunk, key.size))
+	{
+		chunk = chunk_get(&deletion->keys);
+		if (chunk == NULL)
+			return false;
+		if (scan->found_tail == NULL)
+			scan->found_head = chunk;
+		else
+			scan->found_tail->next = chunk;
+		scan->found_tail = chunk;
+	}
+	return chunk_append(chunk, mq_bytes(NULL, 0), key);
+}
+
+static void
+release_found(Deletion *deletion)
+{
+	Scan *scan = &deletion->scan;
+
+	while (scan->found_head != NULL)
+	{
+		Chunk *chunk = scan->found_head;
+
+		scan->found_head = chunk->next;
+		chunk_release(&deletion->keys, chunk);
+	}
+	scan->found_tail = NULL;
+}
+
+/* From the start again: the next step may be on another connection. */
+static void
+scan_restart(Deletion *deletion)
+{
+	Scan *scan = &deletion->scan;
+
+	release_found(deletion);
+	strcpy(scan->cursor, "0");
+	scan->at_end = false;
+	scan->step_in_flight = false;
+	scan->found_in_flight = 0;
+}
+
+/* Cursor and keys, as SCAN answers. */
+static bool
+take_step(Deletion *deletion, const redisReply *reply)
+{
+	Scan             *scan = &deletion->scan;
+	const redisReply *cursor, *keys;
+
+	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
+		return false;
+	cursor = reply->element[0];
+	keys = reply->element[1];
+	if (cursor->type != REDIS_REPLY_STRING || cursor->len >= SCAN_CURSOR_BYTES ||
+		keys->type != REDIS_REPLY_ARRAY)
+		return false;
+	for (size_t i = 0; i < keys->elements; i++)
+	{
+		const redisReply *key = keys->element[i];
+
+		if (key->type != REDIS_REPLY_STRING || !scan_add_found(deletion, mq_bytes(key->str, key->len)))
+			return false;
+	}
+	memcpy(scan->cursor, cursor->str, cursor->len);
+	scan->cursor[cursor->len] = '\0';
+	scan->at_end = strcmp(scan->cursor, "0") == 0;
+	return true;
+}
+
+/* A refused SCAN (an ACL without it, say) holds its patterns only: exact keys go on. */
+static void
+scan_answered(Deletion *deletion, const redisReply *reply, int64_t now_us)
+{
+	Scan *scan = &deletion->scan;
+
+	scan->step_in_flight = false;
+	if (take_step(deletion, reply))
+	{
+		scan->problem[0] = '\0';
+		backoff_reset(&scan->pause);
+		scan->due_us = 0;
+		finish_pattern(deletion);
+		return;
+	}
+	copy_problem(scan->problem, reply, "SCAN");
+	scan_restart(deletion);
+	scan->due_us = now_us + backoff_next_us(&scan->pause);
+}
+
+static void
+unlink_answered(Deletion *deletion, const Command *command, const redisReply *reply)
+{
+	deletion->counters.keys_deleted += reply->integer > 0 ? (uint64_t) reply->integer : 0;
+	if (!command->orphan && command->kind == COMMAND_KEYS)
+		deletion->keys_done = command->chunk->seq;
+	if (!command->orphan && command->kind == COMMAND_FOUND)
+	{
+		deletion->scan.found_in_flight--;
+		finish_pattern(deletion);
+	}
+	if (command->kind == COMMAND_PROBE)
+	{
+		chunk_release(&deletion->keys, deletion->probe);
+		deletion->probe = NULL;
+	}
+	chunk_release(&deletion->keys, command->chunk);
+}
+
+/* Remembers what was refused, to try just that until it is taken. Out of memory: without a probe
+ * the whole work is tried again instead. */
+static void
+keep_probe(Deletion *deletion, const Chunk *chunk)
+{
+	Chunk *probe = chunk_get(&deletion->keys);
+
+	for (size_t i = 0; probe != NULL && i < chunk->count; i++)
+	{
+		if (chunk_append(probe, mq_bytes(NULL, 0), chunk_key(chunk, i)))
+			continue;
+		chunk_release(&deletion->keys, probe);
+		probe = NULL;
+	}
+	chunk_release(&deletion->keys, deletion->probe);
+	deletion->probe = probe;
+}
+
+/* It stays in flight: deletion_lost puts it back with the others. */
+static DeletionVerdict
+unlink_refused(Deletion *deletion, const Command *command, const redisReply *reply, char *error)
+{
+	copy_problem(error, reply, "UNLINK");
+	if (command->kind != COMMAND_PROBE)
+		keep_probe(deletion, command->chunk);
+	return reply->type == REDIS_REPLY_ERROR ? deletion_classify(reply->str, reply->len)
+											: DELETION_PASSING;
+}
+
+DeletionVerdict
+deletion_reply(Deletion *deletion, const struct redisReply *reply, int64_t now_us, char *error)
+{
+	Command *head = &deletion->in_flight[deletion->flight_first];
+	Command  command;
+
+	if (deletion->flight_count == 0)
+	{
+		snprintf(error, PROBLEM_BYTES, "an answer nobody asked for");
+		return DELETION_PASSING;
+	}
+	if (head->kind != COMMAND_SCAN && reply->type != REDIS_REPLY_INTEGER)
+		return unlink_refused(deletion, head, reply, error);
+	command = flight_pop(deletion);
+	if (command.kind != COMMAND_SCAN)
+		unlink_answered(deletion, &command, reply);
+	else if (!command.orphan)
+		scan_answered(deletion, reply, now_us);
+	return DELETION_DONE;
+}
+
+void
+deletion_lost(Deletion *deletion)
+{
+	while (deletion->flight_count > 0)
+	{
+		size_t   last = (deletion->flight_first + --deletion->flight_count) % DELETION_WINDOW;
+		Command *command = &deletion->in_flight[last];
+
+		if (command->kind == COMMAND_KEYS && !command->orphan)
+			chunks_put_back(&deletion->keys, command->chunk);
+		else
+			chunk_release(&deletion->keys, command->chunk);
+	}
+	scan_restart(deletion);
+	deletion->scan.due_us = 0;
+}
+
+void
+deletion_forget(Deletion *deletion)
+{
+	deletion->on_keys.count = 0;
+	deletion->on_patterns.count = 0;
+	deletion->keys_touched = 0;
+	deletion->patterns_touched = 0;
+	for (size_t i = 0; i < deletion->flight_count; i++)
+		deletion->in_flight[(deletion->flight_first + i) % DELETION_WINDOW].orphan = true;
+	chunks_clear(&deletion->keys);
+	scan_restart(deletion);
+	deletion->scan.problem[0] = '\0';
+	deletion->scan.due_us = 0;
+	patterns_clear(&deletion->patterns);
+}
+
+/* ---- asking ---- */
+
+bool
+deletion_is_troubled(const Deletion *deletion)
+{
+	return deletion->probe != NULL;
+}
+
+const char *
+deletion_scan_problem(const Deletion *deletion)
+{
+	return deletion->scan.problem;
+}
+
+int64_t
+deletion_due_us(const Deletion *deletion)
+{
+	const Scan *scan = &deletion->scan;
+
+	return scan->due_us > 0 && !scan->step_in_flight &&
+				   patterns_head(&deletion->patterns) != NULL
+			   ? scan->due_us
+			   : INT64_MAX;
+}
+
+size_t
+deletion_waiting_bytes(const Deletion *deletion)
+{
+	return deletion->keys.held_bytes + deletion->patterns.held_bytes;
+}
+
+size_t
+deletion_in_flight(const Deletion *deletion)
+{
+	return deletion->flight_count;
+}
+
+const DeletionCounters *
+deletion_counters(const Deletion *deletion)
+{
+	return &deletion->counters;
+}
+
+void
+deletion_free(Deletion *deletion)
+{
+	if (deletion == NULL)
+		return;
+	deletion_forget(deletion);
+	deletion_lost(deletion);
+	chunk_release(&deletion->keys, deletion->probe);
+	chunks_free(&deletion->keys);
+	patterns_free(&deletion->patterns);
+	free(deletion->on_keys.tickets);
+	free(deletion->on_patterns.tickets);
+	free(deletion->prefix);
+	free(deletion);
+}

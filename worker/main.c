@@ -1,0 +1,89 @@
+/*
+ * main.c
+ *    outbox-worker: arguments, signals, exit status. The only file that exits.
+ *
+ * SIGTERM and SIGINT come through a descriptor (signalfd), so that they are an event of the loop
+ * like any other and interrupt nothing. They are blocked before anything else starts: the thread
+ * in which libc resolves names inherits that.
+ */
+#include "worker/check.h"
+#include "worker/config.h"
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+
+#define EXIT_USAGE 2
+
+static const char *
+environment(const char *name)
+{
+	return getenv(name);
+}
+
+/* The descriptor to wait for, -1 on failure. */
+static int
+open_signals(void)
+{
+	sigset_t stop;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTERM);
+	sigaddset(&stop, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &stop, NULL) != 0)
+		return -1;
+	return signalfd(-1, &stop, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static int
+run(const WorkerConfig *config)
+{
+	int stop_fd;
+
+	if (config->check)
+		return check_run(config);
+	log_configure(config->log_level, config->log_format);
+	stop_fd = open_signals();
+	if (stop_fd < 0)
+	{
+		log_line(LEVEL_ERROR, "failed", "reason", strerror(errno), NULL);
+		return EXIT_FAILURE;
+	}
+	return worker_run(config, stop_fd);
+}
+
+int
+main(int argc, char **argv)
+{
+	static WorkerConfig config;
+	char                error[CONFIG_ERROR_BYTES];
+	int                 status = EXIT_SUCCESS;
+	ConfigOutcome       outcome = config_load(&config, argc, argv, environment, error);
+
+	config_wipe_arguments(argc, argv);
+	switch (outcome)
+	{
+	case CONFIG_RUN:
+		status = run(&config);
+		config_free(&config);
+		break;
+	case CONFIG_HELP:
+		config_print_help(stdout);
+		break;
+	case CONFIG_VERSION:
+		printf("outbox-worker " OUTBOX_VERSION "\n");
+		break;
+	case CONFIG_BAD:
+		fprintf(stderr, "outbox-worker: %s\n", error);
+		return EXIT_USAGE;
+	}
+	/* `outbox-worker --help > /dev/full` did not work. */
+	if (fflush(stdout) != 0)
+		return EXIT_FAILURE;
+	return status;
+}

@@ -1,0 +1,421 @@
+/*
+ * redis.c
+ *    See redis.h.
+ */
+#include "worker/redis.h"
+
+#include "wire/backoff.h"
+#include "wire/stream.h"
+#include "worker/deletion.h"
+
+#include <assert.h>
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OUTPUT_LIMIT_BYTES ((size_t) 2 * 1024 * 1024)
+#define READ_BYTES ((size_t) 64 * 1024)
+#define MAX_READS_PER_STEP 16 /* then others have their turn */
+#define MAX_REPLY_BYTES ((size_t) 64 * 1024 * 1024)
+#define FIRST_PAUSE_US ((int64_t) 100000)
+#define LONGEST_PAUSE_US ((int64_t) 2000000)
+#define FIRST_SETTINGS_PAUSE_US ((int64_t) 1000000)
+#define LONGEST_SETTINGS_PAUSE_US ((int64_t) 30000000)
+
+struct RedisLink
+{
+	RedisUrl     url;
+	RedisState   state;
+	Stream      *stream;
+	redisReader *reader;
+	redisReply  *reply; /* handed out last */
+
+	size_t  unanswered; /* commands */
+	bool    ping_first; /* the oldest of them is our own PING */
+	bool    announce_ready;
+	bool    announce_lost;
+	bool    lost_settings;
+	char    lost_text[512];
+	int64_t answer_due_us; /* of the oldest unanswered command */
+	int64_t ping_due_us;
+	int64_t retry_due_us;
+	Backoff pause;          /* it may pass by itself */
+	Backoff settings_pause; /* it will not */
+};
+
+static void
+link_enter(RedisLink *link, RedisState state)
+{
+	assert(state == REDIS_WAITING || state == link->state + 1);
+	link->state = state;
+}
+
+RedisLink *
+redis_link_new(const RedisUrl *url, uint64_t seed)
+{
+	RedisLink *link = calloc(1, sizeof(*link));
+
+	if (link == NULL)
+		return NULL;
+	link->url = *url;
+	link->stream = stream_new(OUTPUT_LIMIT_BYTES);
+	backoff_init(&link->pause, FIRST_PAUSE_US, LONGEST_PAUSE_US, seed);
+	backoff_init(&link->settings_pause, FIRST_SETTINGS_PAUSE_US, LONGEST_SETTINGS_PAUSE_US, seed);
+	if (link->stream != NULL)
+		return link;
+	redis_link_free(link);
+	return NULL;
+}
+
+static void
+forget_reply(RedisLink *link)
+{
+	if (link->reply != NULL)
+		freeReplyObject(link->reply);
+	link->reply = NULL;
+}
+
+static void
+forget_reader(RedisLink *link)
+{
+	forget_reply(link);
+	if (link->reader != NULL)
+		redisReaderFree(link->reader);
+	link->reader = NULL;
+}
+
+void
+redis_link_free(RedisLink *link)
+{
+	if (link == NULL)
+		return;
+	forget_reader(link);
+	stream_free(link->stream);
+	explicit_bzero(&link->url, sizeof(link->url));
+	free(link);
+}
+
+void
+redis_link_drop(RedisLink *link, bool settings, int64_t now_us)
+{
+	stream_close(link->stream);
+	forget_reader(link);
+	link->unanswered = 0;
+	link->ping_first = false;
+	link->announce_ready = false;
+	link->retry_due_us =
+		now_us + backoff_next_us(settings ? &link->settings_pause : &link->pause);
+	link_enter(link, REDIS_WAITING);
+}
+
+static void
+link_lost(RedisLink *link, const char *text, bool settings, int64_t now_us)
+{
+	if (text != link->lost_text)
+		snprintf(link->lost_text, sizeof(link->lost_text), "%s", text);
+	link->lost_settings = settings;
+	link->announce_lost = true;
+	redis_link_drop(link, settings, now_us);
+}
+
+static MqResult
+put_command(RedisLink *link, int64_t now_us, int argc, const char **argv, const size_t *sizes)
+{
+	char    *command;
+	int      size = redisFormatCommandArgv(&command, argc, argv, sizes);
+	MqResult result;
+
+	if (size < 0)
+		return MQ_NOMEM;
+	result = stream_put(link->stream, command, (size_t) size);
+	redisFreeCommand(command);
+	if (result == MQ_OK && link->unanswered++ == 0)
+		link->answer_due_us = now_us + REDIS_ANSWER_LIMIT_US;
+	return result;
+}
+
+MqResult
+redis_link_send(RedisLink *link, int64_t now_us, int argc, const char **argv, const size_t *sizes)
+{
+	if (link->state != REDIS_READY)
+		return MQ_LOST;
+	return put_command(link, now_us, argc, argv, sizes);
+}
+
+static MqResult
+put_words(RedisLink *link, int64_t now_us, int argc, const char **argv)
+{
+	size_t sizes[3];
+
+	for (int i = 0; i < argc; i++)
+		sizes[i] = strlen(argv[i]);
+	return put_command(link, now_us, argc, argv, sizes);
+}
+
+static void
+begin_login(RedisLink *link, int64_t now_us)
+{
+	const RedisUrl *url = &link->url;
+	const char     *auth[] = {"AUTH", url->user, url->password};
+	const char     *auth_default[] = {"AUTH", url->password};
+	char            database[16];
+	const char     *select[] = {"SELECT", database};
+	const char     *ping[] = {"PING"};
+	MqResult        result = MQ_OK;
+
+	link_enter(link, REDIS_LOGIN);
+	link->reader = redisReaderCreate();
+	if (link->reader == NULL)
+		result = MQ_NOMEM;
+	snprintf(database, sizeof(database), "%d", url->database);
+	if (result == MQ_OK && url->password[0] != '\0')
+		result = url->user[0] != '\0' ? put_words(link, now_us, 3, auth)
+									  : put_words(link, now_us, 2, auth_default);
+	if (result == MQ_OK && url->database != 0)
+		result = put_words(link, now_us, 2, select);
+	if (result == MQ_OK)
+		result = put_words(link, now_us, 1, ping);
+	if (result != MQ_OK)
+		link_lost(link, "out of memory", false, now_us);
+}
+
+static void
+begin_connecting(RedisLink *link, int64_t now_us)
+{
+	MqError  error;
+	MqResult result;
+
+	link_enter(link, REDIS_CONNECTING);
+	snprintf(link->lost_text, sizeof(link->lost_text), "connection closed");
+	if (link->url.path[0] != '\0')
+		result = stream_connect_unix(link->stream, link->url.path, now_us, REDIS_CONNECT_LIMIT_US,
+									 &error);
+	else
+		result = stream_connect(link->stream, link->url.host, link->url.port, now_us,
+								REDIS_CONNECT_LIMIT_US, &error);
+	if (result != MQ_OK)
+		link_lost(link, error.text, false, now_us);
+}
+
+static void
+read_answers(RedisLink *link, int64_t now_us)
+{
+	char    buffer[READ_BYTES];
+	MqError error;
+	ssize_t n = 1;
+
+	for (int i = 0; i < MAX_READS_PER_STEP && n > 0; i++)
+	{
+		n = stream_read(link->stream, buffer, sizeof(buffer), &error);
+		if (n > 0 && redisReaderFeed(link->reader, buffer, (size_t) n) != REDIS_OK)
+		{
+			link_lost(link, "out of memory", false, now_us);
+			return;
+		}
+		if (n > 0 && link->reader->len - link->reader->pos > MAX_REPLY_BYTES)
+		{
+			link_lost(link, "an answer is larger than 64 MB", true, now_us);
+			return;
+		}
+		if (n > 0 && (size_t) n < sizeof(buffer))
+			return;
+	}
+	/* What came before the end is still handed out: maybe it says why (too many clients). */
+	if (n < 0)
+		snprintf(link->lost_text, sizeof(link->lost_text), "%s", error.text);
+}
+
+/* Asks whether an idle peer is still there; a connection that was cut without a word would
+ * otherwise be found by the next message only. */
+static void
+ping_idle(RedisLink *link, int64_t now_us)
+{
+	const char *ping[] = {"PING"};
+
+	if (link->unanswered > 0 || now_us < link->ping_due_us)
+		return;
+	if (put_words(link, now_us, 1, ping) == MQ_OK)
+		link->ping_first = true;
+	link->ping_due_us = now_us + REDIS_IDLE_PING_US;
+}
+
+void
+redis_link_step(RedisLink *link, int64_t now_us)
+{
+	MqError error;
+
+	if (link->state == REDIS_WAITING && now_us >= link->retry_due_us && !link->announce_lost)
+		begin_connecting(link, now_us);
+	if (link->state == REDIS_WAITING)
+		return;
+	if (link->state == REDIS_READY)
+		ping_idle(link, now_us);
+	if (stream_state(link->stream) != STREAM_CLOSED &&
+		stream_step(link->stream, now_us, &error) != MQ_OK)
+	{
+		link_lost(link, error.text, false, now_us);
+		return;
+	}
+	if (link->state == REDIS_CONNECTING && stream_state(link->stream) == STREAM_OPEN)
+	{
+		begin_login(link, now_us);
+		if (link->state == REDIS_LOGIN && stream_step(link->stream, now_us, &error) != MQ_OK)
+			link_lost(link, error.text, false, now_us);
+	}
+	if (link->state >= REDIS_LOGIN && stream_state(link->stream) == STREAM_OPEN)
+		read_answers(link, now_us);
+}
+
+void
+redis_link_flush(RedisLink *link, int64_t now_us)
+{
+	MqError error;
+
+	if (link->state == REDIS_READY && stream_unsent(link->stream) > 0 &&
+		stream_step(link->stream, now_us, &error) != MQ_OK)
+		link_lost(link, error.text, false, now_us);
+}
+
+/* During login every answer is ours. */
+static void
+login_answered(RedisLink *link, int64_t now_us)
+{
+	const redisReply *reply = link->reply;
+	char              text[sizeof(link->lost_text)];
+
+	if (reply->type == REDIS_REPLY_ERROR)
+	{
+		char *quoted;
+
+		snprintf(text, sizeof(text), "%s", reply->str);
+		quoted = strstr(text, ", with args beginning");
+		if (quoted != NULL)
+			*quoted = '\0';
+		link_lost(link, text, deletion_classify(text, strlen(text)) == DELETION_SETTINGS, now_us);
+		return;
+	}
+	if (link->unanswered > 0)
+		return;
+	link_enter(link, REDIS_READY);
+	link->announce_ready = true;
+	link->ping_due_us = now_us + REDIS_IDLE_PING_US;
+}
+
+/* Takes the next whole answer into link->reply. false: there is none, or the connection is lost. */
+static bool
+next_reply(RedisLink *link, int64_t now_us)
+{
+	void *reply = NULL;
+
+	forget_reply(link);
+	if (link->reader == NULL)
+		return false;
+	if (redisReaderGetReply(link->reader, &reply) != REDIS_OK)
+	{
+		link_lost(link, "the answer is not the Redis protocol", true, now_us);
+		return false;
+	}
+	if (reply == NULL)
+	{
+		if (stream_state(link->stream) == STREAM_CLOSED)
+			link_lost(link, link->lost_text, false, now_us);
+		else if (link->unanswered > 0 && now_us >= link->answer_due_us)
+			link_lost(link, "no answer for 5 s", false, now_us);
+		return false;
+	}
+	link->reply = reply;
+	link->answer_due_us = now_us + REDIS_ANSWER_LIMIT_US;
+	link->ping_due_us = now_us + REDIS_IDLE_PING_US;
+	if (link->unanswered > 0)
+		link->unanswered--;
+	return true;
+}
+
+static bool
+pending_announcement(RedisLink *link, RedisEvent *event)
+{
+	if (link->announce_lost)
+	{
+		link->announce_lost = false;
+		*event = (RedisEvent){.kind = REDIS_EVENT_LOST,
+							  .text = link->lost_text,
+							  .settings = link->lost_settings};
+		return true;
+	}
+	if (link->announce_ready)
+	{
+		link->announce_ready = false;
+		*event = (RedisEvent){.kind = REDIS_EVENT_READY};
+		return true;
+	}
+	return false;
+}
+
+bool
+redis_link_next(RedisLink *link, int64_t now_us, RedisEvent *event)
+{
+	while (!pending_announcement(link, event))
+	{
+		if (!next_reply(link, now_us))
+		{
+			if (link->announce_lost)
+				continue;
+			return false;
+		}
+		if (link->state == REDIS_LOGIN)
+			login_answered(link, now_us);
+		else if (link->ping_first)
+		{
+			link->ping_first = false;
+			if (link->reply->type == REDIS_REPLY_ERROR)
+				link_lost(link, link->reply->str, false, now_us);
+		}
+		else
+		{
+			*event = (RedisEvent){.kind = REDIS_EVENT_REPLY, .reply = link->reply};
+			return true;
+		}
+	}
+	return true;
+}
+
+void
+redis_link_worked(RedisLink *link)
+{
+	backoff_reset(&link->pause);
+	backoff_reset(&link->settings_pause);
+}
+
+RedisState
+redis_link_state(const RedisLink *link)
+{
+	return link->state;
+}
+
+int
+redis_link_fd(const RedisLink *link)
+{
+	return stream_fd(link->stream);
+}
+
+unsigned
+redis_link_wants(const RedisLink *link)
+{
+	return stream_wants(link->stream);
+}
+
+int64_t
+redis_link_due_us(const RedisLink *link)
+{
+	int64_t due_us = stream_due_us(link->stream);
+	int64_t own_us = link->ping_due_us;
+
+	if (link->state == REDIS_WAITING)
+		return link->announce_lost ? 0 : link->retry_due_us;
+	if (link->state == REDIS_CONNECTING)
+		return due_us;
+	if (link->unanswered > 0)
+		own_us = link->answer_due_us;
+	return own_us < due_us ? own_us : due_us;
+}

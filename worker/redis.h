@@ -1,0 +1,83 @@
+/*
+ * redis.h
+ *    One connection to one Redis, never blocking; hiredis serves as codec only.
+ *
+ * States: WAITING -> CONNECTING -> LOGIN -> READY -> WAITING. Login is AUTH and SELECT where the
+ * URL asks for them, then PING, so that a Redis that is still LOADING is not taken for ready.
+ *
+ * After a time limit, a broken answer or a refusal the connection is closed and never used again: a
+ * late answer would be taken for that of the next command. The next try comes after a pause, short
+ * where the trouble may pass by itself, long where somebody has to change something.
+ *
+ * Limits: connecting 5 s, every answer 5 s; an idle connection is asked with PING each 30 s.
+ */
+#ifndef WORKER_REDIS_H
+#define WORKER_REDIS_H
+
+#include "wire/error.h"
+#include "wire/url.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct redisReply; /* hiredis */
+
+#define REDIS_CONNECT_LIMIT_US ((int64_t) 5000000)
+#define REDIS_ANSWER_LIMIT_US ((int64_t) 5000000)
+#define REDIS_IDLE_PING_US ((int64_t) 30000000)
+
+typedef struct RedisLink RedisLink;
+
+typedef enum RedisState
+{
+	REDIS_WAITING,    /* next: CONNECTING */
+	REDIS_CONNECTING, /* next: LOGIN, WAITING */
+	REDIS_LOGIN,      /* next: READY, WAITING */
+	REDIS_READY       /* next: WAITING */
+} RedisState;
+
+typedef enum RedisEventKind
+{
+	REDIS_EVENT_READY, /* logged in */
+	REDIS_EVENT_REPLY, /* the answer to the oldest unanswered command */
+	REDIS_EVENT_LOST   /* or could not be reached: text says why */
+} RedisEventKind;
+
+typedef struct RedisEvent
+{
+	RedisEventKind           kind;
+	const struct redisReply *reply; /* until the next call with this link */
+	const char              *text;  /* LOST: one line, without password */
+	bool                     settings; /* LOST: it waits for somebody to change something */
+} RedisEvent;
+
+/* url: copied. seed: see backoff.h. Begins to connect at the first step. NULL: out of memory. */
+RedisLink *redis_link_new(const RedisUrl *url, uint64_t seed);
+void       redis_link_free(RedisLink *link);
+
+/* Moves bytes and looks at time limits. What happened comes out of redis_link_next. */
+void redis_link_step(RedisLink *link, int64_t now_us);
+
+/* Writes what redis_link_send appended, without reading. */
+void redis_link_flush(RedisLink *link, int64_t now_us);
+
+/* The next event; false: none is waiting. */
+bool redis_link_next(RedisLink *link, int64_t now_us, RedisEvent *event);
+
+/* Appends one command. MQ_OK; MQ_FULL: later; MQ_LOST: not READY; MQ_NOMEM. */
+MqResult redis_link_send(RedisLink *link, int64_t now_us, int argc, const char **argv,
+						 const size_t *sizes);
+
+/* Gives this connection up (REDIS_EVENT_LOST does not follow). settings: the long pause. */
+void redis_link_drop(RedisLink *link, bool settings, int64_t now_us);
+
+/* It does its work: the next pause is the first again. */
+void redis_link_worked(RedisLink *link);
+
+RedisState redis_link_state(const RedisLink *link);
+int        redis_link_fd(const RedisLink *link);
+unsigned   redis_link_wants(const RedisLink *link); /* STREAM_WANT_* */
+int64_t    redis_link_due_us(const RedisLink *link);
+
+#endif

@@ -1,0 +1,672 @@
+/*
+ * worker.c
+ *    See worker.h.
+ *
+ * The loop is plain poll(2): four descriptors, a deadline that is computed anyway, and no library
+ * between a reader and the order in which things happen. epoll or libuv would pay with thousands of
+ * connections.
+ */
+#include "worker/worker.h"
+
+#include "wire/stream.h"
+#include "worker/consumer.h"
+#include "worker/dead_letter.h"
+#include "worker/deletion.h"
+#include "worker/invalidation.h"
+#include "worker/redis.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define MAX_WAITING_BYTES ((size_t) 8 * 1024 * 1024)    /* of keys; then the socket fills */
+#define MAX_DELIVERIES_PER_TURN 1024                    /* then Redis has its turn */
+#define GIVE_BACK_US ((int64_t) 60000000)               /* Redis is away for so long */
+#define STEADY_US ((int64_t) 2000000)                   /* and back for so long, to consume again */
+#define DEAD_LETTER_LOG_US ((int64_t) 1000000)          /* one line in so long */
+
+typedef enum WorkerState
+{
+	STATE_STARTING,
+	STATE_CONSUMING,
+	STATE_WAITING_FOR_BROKER,
+	STATE_WAITING_FOR_REDIS,
+	STATE_STOPPING
+} WorkerState;
+
+static const char *const state_names[] = {"starting", "consuming", "waiting for broker",
+										  "waiting for redis", "stopping"};
+
+/* Why one side does not work at present. */
+typedef struct Trouble
+{
+	bool present;
+	bool settings; /* it waits for somebody to change something */
+	bool is_news;  /* not told to the log yet */
+	char reason[512];
+} Trouble;
+
+typedef struct Worker
+{
+	const WorkerConfig *config;
+	int                 stop_fd;
+	WorkerState         state;
+	Consumer           *consumer;
+	RedisLink          *redis;
+	Deletion           *deletion;
+	DeadLetters        *dead_letters;
+	char                redis_name[600];
+
+	int64_t now_us; /* of this turn */
+	Trouble broker_trouble, redis_trouble;
+	int64_t redis_away_since_us; /* 0: it is usable */
+	int64_t redis_back_since_us;
+	bool    gave_back;           /* in this absence of Redis */
+	int     stop_requests;
+	int64_t stop_due_us;
+	bool    failed;
+
+	uint64_t messages, dead_lettered;
+	uint64_t dead_unlogged;
+	int64_t  dead_logged_us;
+	bool     scan_refused, letters_stuck; /* as told to the log */
+} Worker;
+
+/* ---- telling ---- */
+
+static void
+worker_fail(Worker *worker, const char *reason)
+{
+	log_line(LEVEL_ERROR, "failed", "reason", reason, NULL);
+	worker->failed = true;
+}
+
+static void
+trouble_set(Trouble *trouble, const char *reason, bool settings)
+{
+	if (!trouble->present || trouble->settings != settings)
+		trouble->is_news = true;
+	trouble->present = true;
+	trouble->settings = settings;
+	snprintf(trouble->reason, sizeof(trouble->reason), "%s", reason);
+}
+
+static WorkerState
+present_state(const Worker *worker)
+{
+	if (worker->stop_requests > 0)
+		return STATE_STOPPING;
+	if (worker->broker_trouble.present)
+		return STATE_WAITING_FOR_BROKER;
+	if (worker->redis_trouble.present)
+		return STATE_WAITING_FOR_REDIS;
+	if (consumer_state(worker->consumer) == CONSUMER_CONSUMING)
+		return STATE_CONSUMING;
+	return worker->state;
+}
+
+static void
+log_state(const Worker *worker)
+{
+	const char *name = state_names[worker->state];
+
+	switch (worker->state)
+	{
+	case STATE_STARTING:
+	case STATE_CONSUMING:
+		log_line(LEVEL_INFO, name, "queue", worker->config->queue, "broker",
+				 consumer_broker(worker->consumer), "redis", worker->redis_name, NULL);
+		break;
+	case STATE_WAITING_FOR_BROKER:
+		log_line(LEVEL_WARNING, name, "broker", consumer_broker(worker->consumer), "reason",
+				 worker->broker_trouble.reason, NULL);
+		break;
+	case STATE_WAITING_FOR_REDIS:
+		log_line(LEVEL_WARNING, name, "redis", worker->redis_name, "reason",
+				 worker->redis_trouble.reason, NULL);
+		break;
+	case STATE_STOPPING:
+		log_line(LEVEL_INFO, name, NULL);
+		break;
+	}
+}
+
+/* The only place that changes the state. */
+static void
+update_state(Worker *worker)
+{
+	WorkerState state = present_state(worker);
+	Trouble    *trouble = state == STATE_WAITING_FOR_BROKER  ? &worker->broker_trouble
+						  : state == STATE_WAITING_FOR_REDIS ? &worker->redis_trouble
+															 : NULL;
+
+	if (state == worker->state && (trouble == NULL || !trouble->is_news))
+		return;
+	worker->state = state;
+	log_state(worker);
+	if (trouble != NULL)
+		trouble->is_news = false;
+}
+
+/* Troubles beside the states: work of one kind that does not go on. */
+static void
+tell_side_troubles(Worker *worker)
+{
+	const char *scan = deletion_scan_problem(worker->deletion);
+	const char *letters = dead_letters_problem(worker->dead_letters);
+
+	if ((scan[0] != '\0') != worker->scan_refused)
+	{
+		worker->scan_refused = !worker->scan_refused;
+		log_line(worker->scan_refused ? LEVEL_WARNING : LEVEL_INFO,
+				 worker->scan_refused ? "patterns wait" : "patterns go on", "reason", scan, NULL);
+	}
+	if ((letters[0] != '\0') != worker->letters_stuck)
+	{
+		worker->letters_stuck = !worker->letters_stuck;
+		log_line(worker->letters_stuck ? LEVEL_WARNING : LEVEL_INFO,
+				 worker->letters_stuck ? "dead letters wait" : "dead letters go on", "reason",
+				 letters, NULL);
+	}
+}
+
+/* ---- Redis ---- */
+
+static bool
+redis_is_usable(const Worker *worker)
+{
+	return redis_link_state(worker->redis) == REDIS_READY &&
+		   !deletion_is_troubled(worker->deletion);
+}
+
+static void
+redis_went(Worker *worker, const char *reason, bool settings)
+{
+	deletion_lost(worker->deletion);
+	trouble_set(&worker->redis_trouble, reason, settings);
+	worker->redis_back_since_us = 0;
+	if (worker->redis_away_since_us == 0)
+		worker->redis_away_since_us = worker->now_us;
+}
+
+static void
+redis_came(Worker *worker)
+{
+	redis_link_worked(worker->redis);
+	worker->redis_trouble = (Trouble){0};
+	worker->redis_away_since_us = 0;
+	worker->redis_back_since_us = worker->now_us;
+}
+
+static void
+take_reply(Worker *worker, const struct redisReply *reply)
+{
+	char            error[512];
+	DeletionVerdict verdict =
+		deletion_reply(worker->deletion, reply, worker->now_us, error);
+
+	if (verdict != DELETION_DONE)
+	{
+		redis_link_drop(worker->redis, verdict == DELETION_SETTINGS, worker->now_us);
+		redis_went(worker, error, verdict == DELETION_SETTINGS);
+	}
+	else if (worker->redis_away_since_us != 0 && redis_is_usable(worker))
+		redis_came(worker);
+}
+
+/* Returns whether anything happened. */
+static bool
+redis_turn(Worker *worker)
+{
+	RedisEvent event;
+	TagRef     ref;
+	bool       busy = false;
+
+	redis_link_step(worker->redis, worker->now_us);
+	while (redis_link_next(worker->redis, worker->now_us, &event))
+	{
+		busy = true;
+		switch (event.kind)
+		{
+		case REDIS_EVENT_READY:
+			if (!deletion_is_troubled(worker->deletion))
+				redis_came(worker);
+			break;
+		case REDIS_EVENT_REPLY:
+			take_reply(worker, event.reply);
+			break;
+		case REDIS_EVENT_LOST:
+			redis_went(worker, event.text, event.settings);
+			break;
+		}
+	}
+	while (deletion_next_done(worker->deletion, &ref))
+	{
+		consumer_done(worker->consumer, ref);
+		worker->messages++;
+	}
+	consumer_ack(worker->consumer);
+	return busy;
+}
+
+static void
+send_deletions(Worker *worker)
+{
+	if (redis_link_state(worker->redis) != REDIS_READY)
+		return;
+	deletion_send(worker->deletion, worker->now_us);
+	redis_link_flush(worker->redis, worker->now_us);
+}
+
+static MqResult
+send_to_redis(void *context, int argc, const char **argv, const size_t *sizes)
+{
+	const Worker *worker = context;
+
+	return redis_link_send(worker->redis, worker->now_us, argc, argv, sizes);
+}
+
+/* ---- deliveries ---- */
+
+/* Foreign messages may come by the thousand: one line a second at most. */
+static void
+log_dead_letter(Worker *worker, const MqEvent *message, const char *error)
+{
+	char id[MQ_MAX_SHORT_STRING + 1];
+	char unlogged[24] = "";
+
+	if (worker->dead_logged_us != 0 &&
+		worker->now_us < worker->dead_logged_us + DEAD_LETTER_LOG_US)
+	{
+		worker->dead_unlogged++;
+		return;
+	}
+	if (worker->dead_unlogged > 0)
+		snprintf(unlogged, sizeof(unlogged), "%llu", (unsigned long long) worker->dead_unlogged);
+	log_line(LEVEL_WARNING, "dead letter", "error", error, "message_id",
+			 log_printable(mq_event_message_id(message), id, sizeof(id)), "others_unlogged",
+			 unlogged, NULL);
+	worker->dead_unlogged = 0;
+	worker->dead_logged_us = worker->now_us;
+}
+
+static void
+refuse_message(Worker *worker, TagRef ref, const MqEvent *message, const char *error)
+{
+	log_dead_letter(worker, message, error);
+	if (worker->config->dry_run)
+		return;
+	if (message->body_skipped)
+	{
+		log_line(LEVEL_ERROR, "message held", "reason",
+				 "its body is too large to be kept; remove it from the queue", NULL);
+		return;
+	}
+	if (!dead_letters_add(worker->dead_letters, ref, message->raw_properties, message->body,
+						  error))
+		worker_fail(worker, "out of memory");
+}
+
+static bool
+check_prefixes(const Worker *worker, const Invalidation *invalidation, char *error)
+{
+	char *const *allowed = worker->config->allowed;
+	size_t       count = worker->config->allowed_count;
+
+	for (size_t i = 0; i < invalidation_key_count(invalidation); i++)
+	{
+		if (invalidation_key_allowed(invalidation_key(invalidation, i), allowed, count))
+			continue;
+		snprintf(error, INVALIDATION_ERROR_BYTES, "key %zu has no allowed prefix", i);
+		return false;
+	}
+	for (size_t i = 0; i < invalidation_pattern_count(invalidation); i++)
+	{
+		if (invalidation_pattern_allowed(invalidation_pattern(invalidation, i), allowed, count))
+			continue;
+		snprintf(error, INVALIDATION_ERROR_BYTES, "pattern %zu has no allowed prefix", i);
+		return false;
+	}
+	return true;
+}
+
+static void
+delete_all(Worker *worker, TagRef ref, const Invalidation *invalidation)
+{
+	bool fine = true;
+
+	for (size_t i = 0; fine && i < invalidation_key_count(invalidation); i++)
+		fine = deletion_add_key(worker->deletion, invalidation_key(invalidation, i));
+	for (size_t i = 0; fine && i < invalidation_pattern_count(invalidation); i++)
+		fine = deletion_add_pattern(worker->deletion, invalidation_pattern(invalidation, i));
+	if (!fine || !deletion_close_ticket(worker->deletion, ref))
+		worker_fail(worker, "out of memory");
+}
+
+static void
+show_all(const Worker *worker, const Invalidation *invalidation)
+{
+	const char *prefix = worker->config->key_prefix;
+	char        text[1000];
+
+	for (size_t i = 0; i < invalidation_key_count(invalidation); i++)
+		log_line(LEVEL_INFO, "would delete", "prefix", prefix, "key",
+				 log_printable(invalidation_key(invalidation, i), text, sizeof(text)), NULL);
+	for (size_t i = 0; i < invalidation_pattern_count(invalidation); i++)
+		log_line(LEVEL_INFO, "would delete", "prefix", prefix, "pattern",
+				 log_printable(invalidation_pattern(invalidation, i), text, sizeof(text)), NULL);
+}
+
+static void
+log_message(const MqEvent *message, const Invalidation *invalidation)
+{
+	char id[MQ_MAX_SHORT_STRING + 1];
+	char keys[24], patterns[24];
+
+	if (!log_enabled(LEVEL_DEBUG))
+		return;
+	snprintf(keys, sizeof(keys), "%zu", invalidation_key_count(invalidation));
+	snprintf(patterns, sizeof(patterns), "%zu", invalidation_pattern_count(invalidation));
+	log_line(LEVEL_DEBUG, "message", "message_id",
+			 log_printable(mq_event_message_id(message), id, sizeof(id)), "keys", keys, "patterns",
+			 patterns, NULL);
+}
+
+static void
+take_delivery(Worker *worker, TagRef ref, const MqEvent *message)
+{
+	Invalidation invalidation;
+	char         error[INVALIDATION_ERROR_BYTES];
+
+	if (message->body_skipped)
+	{
+		snprintf(error, sizeof(error), "the body has %llu bytes, at most %d are taken",
+				 (unsigned long long) message->body_bytes, INVALIDATION_MAX_BODY_BYTES);
+		refuse_message(worker, ref, message, error);
+		return;
+	}
+	if (!invalidation_parse(&invalidation, message->body, mq_event_content_encoding(message),
+							error))
+	{
+		refuse_message(worker, ref, message, error);
+		return;
+	}
+	log_message(message, &invalidation);
+	if (!check_prefixes(worker, &invalidation, error))
+		refuse_message(worker, ref, message, error);
+	else if (worker->config->dry_run)
+		show_all(worker, &invalidation);
+	else
+		delete_all(worker, ref, &invalidation);
+	invalidation_free(&invalidation);
+}
+
+/* ---- the broker ---- */
+
+static bool
+is_hungry(const Worker *worker)
+{
+	return deletion_waiting_bytes(worker->deletion) < MAX_WAITING_BYTES &&
+		   !dead_letters_is_full(worker->dead_letters);
+}
+
+static void
+forget_deliveries(Worker *worker)
+{
+	deletion_forget(worker->deletion);
+	dead_letters_forget(worker->dead_letters);
+}
+
+/* Returns whether anything happened. */
+static bool
+consumer_turn(Worker *worker)
+{
+	ConsumerEvent event;
+	int           taken = 0;
+
+	consumer_set_reading(worker->consumer, is_hungry(worker));
+	consumer_step(worker->consumer, worker->now_us);
+	while (taken < MAX_DELIVERIES_PER_TURN && !worker->failed &&
+		   (is_hungry(worker) || consumer_is_cut(worker->consumer)) &&
+		   consumer_next(worker->consumer, worker->now_us, &event))
+	{
+		taken++;
+		switch (event.kind)
+		{
+		case CONSUMER_EVENT_DELIVERY:
+			take_delivery(worker, event.ref, event.message);
+			break;
+		case CONSUMER_EVENT_LOST:
+			forget_deliveries(worker);
+			trouble_set(&worker->broker_trouble, event.text, event.settings);
+			break;
+		}
+	}
+	if (consumer_state(worker->consumer) >= CONSUMER_PAUSED)
+		worker->broker_trouble = (Trouble){0};
+	return taken > 0;
+}
+
+static bool
+dead_letters_turn(Worker *worker)
+{
+	TagRef ref;
+	bool   busy = false;
+
+	dead_letters_step(worker->dead_letters, worker->now_us);
+	while (dead_letters_next(worker->dead_letters, worker->now_us, &ref))
+	{
+		consumer_done(worker->consumer, ref);
+		worker->messages++;
+		worker->dead_lettered++;
+		busy = true;
+	}
+	consumer_ack(worker->consumer);
+	return busy;
+}
+
+/* ---- what depends on both sides ---- */
+
+/* Deliveries are not kept for ever: the broker closes the channel of a consumer that keeps one
+ * for half an hour. One nack, not a loop: a quorum queue counts returns. */
+static void
+mind_absence(Worker *worker)
+{
+	if (worker->redis_away_since_us == 0 || consumer_outstanding(worker->consumer) == 0 ||
+		worker->now_us < worker->redis_away_since_us + GIVE_BACK_US)
+		return;
+	log_line(LEVEL_INFO, "deliveries returned to the queue", "reason",
+			 worker->redis_trouble.reason, NULL);
+	consumer_give_back(worker->consumer);
+	forget_deliveries(worker);
+	worker->gave_back = true;
+}
+
+static bool
+wants_to_consume(Worker *worker)
+{
+	if (worker->stop_requests > 0)
+		return false;
+	if (worker->config->dry_run)
+		return true;
+	if (!redis_is_usable(worker))
+		return false;
+	if (worker->gave_back && worker->now_us < worker->redis_back_since_us + STEADY_US)
+		return false;
+	worker->gave_back = false;
+	return true;
+}
+
+static void
+take_stop_requests(Worker *worker)
+{
+	struct signalfd_siginfo info;
+
+	while (read(worker->stop_fd, &info, sizeof(info)) == (ssize_t) sizeof(info))
+	{
+		if (worker->stop_requests++ == 0)
+			worker->stop_due_us = worker->now_us + worker->config->stop_timeout_us;
+	}
+}
+
+/* Nothing is in flight, or nothing can be done about it: what is left stays in the queue. */
+static bool
+may_leave(const Worker *worker)
+{
+	if (worker->failed)
+		return true;
+	if (worker->stop_requests == 0)
+		return false;
+	if (worker->stop_requests > 1 || worker->now_us >= worker->stop_due_us ||
+		worker->config->dry_run)
+		return true;
+	if (consumer_outstanding(worker->consumer) > 0 &&
+		(redis_is_usable(worker) || dead_letters_count(worker->dead_letters) > 0))
+		return false;
+	return consumer_is_quiet(worker->consumer);
+}
+
+/* ---- the loop ---- */
+
+static int64_t
+earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* When a turn is due, if no descriptor wakes us before. */
+static int64_t
+next_due_us(const Worker *worker)
+{
+	int64_t due_us = consumer_due_us(worker->consumer);
+
+	due_us = earlier(due_us, redis_link_due_us(worker->redis));
+	due_us = earlier(due_us, dead_letters_due_us(worker->dead_letters));
+	if (redis_link_state(worker->redis) == REDIS_READY)
+		due_us = earlier(due_us, deletion_due_us(worker->deletion));
+	if (worker->stop_requests > 0)
+		due_us = earlier(due_us, worker->stop_due_us);
+	if (worker->redis_away_since_us != 0 && consumer_outstanding(worker->consumer) > 0)
+		due_us = earlier(due_us, worker->redis_away_since_us + GIVE_BACK_US);
+	if (worker->gave_back && worker->redis_back_since_us != 0)
+		due_us = earlier(due_us, worker->redis_back_since_us + STEADY_US);
+	return due_us;
+}
+
+static struct pollfd
+poll_entry(int fd, unsigned wants)
+{
+	struct pollfd entry = {.fd = fd};
+
+	if ((wants & STREAM_WANT_READ) != 0)
+		entry.events |= POLLIN;
+	if ((wants & STREAM_WANT_WRITE) != 0)
+		entry.events |= POLLOUT;
+	return entry;
+}
+
+static void
+wait_for_events(Worker *worker, bool busy)
+{
+	struct pollfd fds[] = {
+		poll_entry(worker->stop_fd, STREAM_WANT_READ),
+		poll_entry(consumer_fd(worker->consumer), consumer_wants(worker->consumer)),
+		poll_entry(redis_link_fd(worker->redis), redis_link_wants(worker->redis)),
+		poll_entry(dead_letters_fd(worker->dead_letters),
+				   dead_letters_wants(worker->dead_letters)),
+	};
+	int64_t due_us = next_due_us(worker);
+	int64_t wait_ms = -1;
+
+	/* One that waits for nothing must not wake us by its hang-up, over and over. */
+	for (int i = 0; i < 4; i++)
+		if (fds[i].events == 0)
+			fds[i].fd = -1;
+	if (due_us != STREAM_NEVER)
+		wait_ms = due_us <= worker->now_us ? 0 : (due_us - worker->now_us + 999) / 1000;
+	if (wait_ms > 60000)
+		wait_ms = 60000;
+	poll(fds, 4, busy ? 0 : (int) wait_ms);
+	worker->now_us = mq_clock_us();
+	if ((fds[0].revents & POLLIN) != 0)
+		take_stop_requests(worker);
+}
+
+/* In this order a delivery becomes an UNLINK, and an answer an acknowledgement, in one turn. */
+static bool
+turn(Worker *worker)
+{
+	bool busy = redis_turn(worker);
+
+	busy |= consumer_turn(worker);
+	send_deletions(worker);
+	busy |= dead_letters_turn(worker);
+	mind_absence(worker);
+	consumer_want(worker->consumer, wants_to_consume(worker), worker->now_us);
+	update_state(worker);
+	tell_side_troubles(worker);
+	return busy;
+}
+
+static bool
+worker_open(Worker *worker)
+{
+	DeletionOutput output = {.context = worker, .send = send_to_redis};
+	uint64_t       seed = (uint64_t) getpid() << 32 ^ (uint64_t) mq_clock_us();
+
+	worker->now_us = mq_clock_us();
+	worker->redis_away_since_us = worker->now_us;
+	redis_url_describe(&worker->config->redis_url, worker->redis_name,
+					   sizeof(worker->redis_name));
+	worker->consumer = consumer_new(worker->config, seed);
+	worker->redis = redis_link_new(&worker->config->redis_url, seed + 1);
+	worker->deletion = deletion_new(output, worker->config->key_prefix);
+	worker->dead_letters = dead_letters_new(worker->config, seed + 2);
+	return worker->consumer != NULL && worker->redis != NULL && worker->deletion != NULL &&
+		   worker->dead_letters != NULL;
+}
+
+static void
+worker_close(Worker *worker)
+{
+	if (worker->dead_letters != NULL)
+		dead_letters_free(worker->dead_letters);
+	consumer_free(worker->consumer);
+	redis_link_free(worker->redis);
+	deletion_free(worker->deletion);
+}
+
+static void
+log_stopped(const Worker *worker)
+{
+	const DeletionCounters *counters = deletion_counters(worker->deletion);
+	char                    messages[24], keys[24], dead[24];
+
+	snprintf(messages, sizeof(messages), "%llu", (unsigned long long) worker->messages);
+	snprintf(keys, sizeof(keys), "%llu", (unsigned long long) counters->keys_deleted);
+	snprintf(dead, sizeof(dead), "%llu", (unsigned long long) worker->dead_lettered);
+	log_line(LEVEL_INFO, "stopped", "messages", messages, "keys_deleted", keys, "dead_lettered",
+			 dead, NULL);
+}
+
+int
+worker_run(const WorkerConfig *config, int stop_fd)
+{
+	Worker worker = {.config = config, .stop_fd = stop_fd};
+
+	if (worker_open(&worker))
+	{
+		log_state(&worker);
+		while (!may_leave(&worker))
+			wait_for_events(&worker, turn(&worker));
+		log_stopped(&worker);
+	}
+	else
+		worker_fail(&worker, "out of memory");
+	worker_close(&worker);
+	return worker.failed ? 1 : 0;
+}
