@@ -153,22 +153,23 @@ export PG_CONFIG MAKE
 deps:
 	@t/install_deps
 
+# exec: so that a SIGTERM to make reaches the program itself, which cleans up, and not a shell.
 # T: what to run, in place of everything: a file, or sql, specs, units, tap, interop.
 test: deps
-	@T='$(T)' t/run
+	@exec env T='$(T)' t/run
 
 # The tests that kill things do it many times over.
 test-long: deps
-	@T='$(T)' OUTBOX_TEST_ROUNDS=10 t/run
+	@exec env T='$(T)' OUTBOX_TEST_ROUNDS=10 t/run
 
 check-asan: deps
-	@T='$(T)' t/run --asan
+	@exec env T='$(T)' t/run --asan
 
 demo: deps
-	@KEEP='$(KEEP)' examples/blog/demo
+	@exec env KEEP='$(KEEP)' examples/blog/demo
 
 bench: deps
-	@KEEP='$(KEEP)' bench/latency
+	@exec env KEEP='$(KEEP)' bench/latency
 
 # ---- for developers ------------------------------------------------------------------------------
 
