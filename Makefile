@@ -144,6 +144,14 @@ build/asan/outbox-worker: $(patsubst %.c,build/asan/%.o,$(WORKER_SOURCES))
 	$(WORKER_CC) $(ASAN_CFLAGS) -o $@ $^ $(WORKER_LIBS)
 build-asan: build/asan/outbox-worker $(patsubst %.c,build/asan/%,$(UNIT_SOURCES))
 
+# ---- benchmarks ----------------------------------------------------------------------------------
+
+BENCH_PROGRAMS := $(patsubst %.c,build/%,$(wildcard bench/*.c))
+$(BENCH_PROGRAMS): build/bench/%: build/bench/%.o
+	$(WORKER_CC) $(WORKER_CFLAGS) -o $@ $^ -lhiredis -lpq
+.SECONDARY: $(addsuffix .o,$(BENCH_PROGRAMS))
+bench-programs: $(BENCH_PROGRAMS)
+
 -include $(wildcard build/*/*.d build/t/unit/*.d build/asan/*/*.d build/asan/t/unit/*.d)
 
 # ---- one command each ----------------------------------------------------------------------------
@@ -229,5 +237,5 @@ help:
 		'make compile_commands.json   for clangd' \
 		'make clean           remove what was built'
 
-.PHONY: install-worker installcheck-databases units build-asan deps test test-long check-asan demo \
+.PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan demo \
 	bench check-warnings format lint help

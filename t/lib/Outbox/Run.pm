@@ -21,7 +21,8 @@ use constant STOP_LIMIT_S      => 40;
 my %signal_number = (HUP => 1, INT => 2, TERM => 15);
 
 # Named arguments: label (of the folder), prepare and run (called with the folder's path; run
-# returns the exit status), keep (leave folder and processes; default: environment variable KEEP).
+# returns the exit status), finish (called by the guard after run, as whoever called, with the path
+# and the status), keep (leave folder and processes; default: environment variable KEEP).
 # Returns the exit status.
 sub main
 {
@@ -44,6 +45,7 @@ sub main
 	else
 	{
 		$status = guard($temp, $arg{run});
+		$arg{finish}->($temp->path, $status) if $arg{finish};
 	}
 	if ($keep)
 	{
