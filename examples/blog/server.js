@@ -115,8 +115,17 @@ function checkPost(post, required) {
 // ---- what goes out ------------------------------------------------------------------------------
 
 function send(response, status, json, headers = {}) {
-  response.writeHead(status, { "Content-Type": "application/json; charset=utf-8", ...headers });
-  response.end(json === undefined ? undefined : `${json}\n`);
+  if (json === undefined) {
+    response.writeHead(status, headers).end();
+    return;
+  }
+  const content = Buffer.from(`${json}\n`);
+  response.writeHead(status, {
+    "Content-Type": "application/json; charset=utf-8",
+    "Content-Length": content.length,
+    ...headers,
+  });
+  response.end(content);
 }
 
 function sendCached(response, { from, json }, words) {
@@ -197,7 +206,10 @@ function createRoutes(posts, cache) {
 
   const home = {
     async GET({ response }) {
-      response.writeHead(200, { "Content-Type": "text/html; charset=utf-8" });
+      response.writeHead(200, {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Length": page.length,
+      });
       response.end(page);
     },
   };

@@ -11,9 +11,9 @@ use warnings;
 use Cwd ();
 use Encode ();
 use File::Copy ();
-use HTTP::Tiny;
 use JSON::PP ();
 use Demo::Database;
+use Demo::Http;
 use Demo::Show;
 use Demo::Texts;
 use Outbox::Port 'free_port';
@@ -27,7 +27,6 @@ use Outbox::Worker;
 
 use constant FREE_MB_NEEDED  => 600;
 use constant START_LIMIT_S   => 30;
-use constant HTTP_LIMIT_S    => 10;
 use constant GONE_LIMIT_S    => 30;
 use constant GONE_LOOK_S     => 0.0002;
 use constant LOG_LINES_SHOWN => 12;
@@ -46,7 +45,6 @@ sub new
 	return bless {
 		checkout => $checkout,
 		temp     => $temp,
-		http     => HTTP::Tiny->new(timeout => HTTP_LIMIT_S, keep_alive => 1),
 	}, $class;
 }
 
@@ -219,6 +217,7 @@ INSERT INTO blogs (author_id, title, body)
     SELECT a.id, p.title, p.body FROM posts p JOIN authors a ON a.name = p.author ORDER BY p.n;
 COMMIT;
 ANALYZE authors, blogs;
+CHECKPOINT;
 SQL
 	close $script or die "$sql: $!\n";
 	$self->{database}->run_file($sql);
@@ -242,6 +241,7 @@ sub start_service
 	my ($self) = @_;
 	my $port = free_port();
 	$self->{url} = "http://127.0.0.1:$port";
+	$self->{http} = Demo::Http->new($port);
 	$self->{service} = $self->start_node('server.js', [],
 		$self->{database}->environment(SERVICE_USER),
 		PORT => $port, HOST => '127.0.0.1');
@@ -304,10 +304,9 @@ sub url { return $_[0]{url} . ($_[1] // '') }
 sub request
 {
 	my ($self, $method, $path, $data) = @_;
-	my %options;
-	$options{content} = Encode::encode('UTF-8', $json->encode($data)) if $data;
+	my $body = $data ? Encode::encode('UTF-8', $json->encode($data)) : '';
 	my $start_s = now_s();
-	my $response = $self->{http}->request($method, $self->url($path), \%options);
+	my $response = $self->{http}->request($method, $path, $body);
 	my $took_s = now_s() - $start_s;
 	fail("$method $path failed: $response->{status} $response->{content}") if $response->{status} >= 400;
 	my $content = Encode::decode('UTF-8', $response->{content});

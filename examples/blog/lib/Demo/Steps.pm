@@ -142,6 +142,7 @@ sub show_emails
 	tell($emails[0]);
 	check('the message of the committed transaction arrived, and only that one',
 		@emails == 1 && index($emails[0], "author\@example.org: Your post was edited: $post->{title}") > 0, "@emails");
+	$emails->stop;
 }
 
 # ---- servers that are away ----------------------------------------------------------------------
