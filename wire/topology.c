@@ -24,7 +24,7 @@ declare_queue(const Topology *topology, MqSession *session, MqError *error)
 		mq_field_string("x-queue-type", mq_bytes_of("quorum")),
 		/* The dead-letter queue has the type and no other argument. */
 		mq_field_string("x-dead-letter-exchange", mq_bytes_of("")),
-		mq_field_string("x-dead-letter-routing-key", mq_bytes_of(dead)),
+		mq_field_string("x-dead-letter-routing-key", mq_bytes_of("")), /* filled in below */
 		mq_field_string("x-dead-letter-strategy", mq_bytes_of("at-least-once")),
 		mq_field_string("x-overflow", mq_bytes_of("reject-publish")),
 	};
