@@ -7,7 +7,7 @@ use Outbox::Wait;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $pipe = Outbox::Pipeline->start;
+my $pipe = Outbox::Pipeline->start(node => 0);
 my ($redis, $broker) = ($pipe->redis, $pipe->broker);
 my $queue = 'cache-invalidation';
 my $dead = "$queue.dead";

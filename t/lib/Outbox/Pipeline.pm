@@ -12,8 +12,8 @@ use Outbox::Redis;
 use Outbox::Worker;
 use Test::More ();
 
-# Starts what is asked for; all by default. Named arguments: worker => 0 leaves that one out;
-# relay_conf (lines for postgresql.conf), worker_options.
+# Starts what is asked for; all by default. Named arguments: worker => 0 and node => 0 leave that one
+# out; relay_conf (lines for postgresql.conf), worker_options.
 sub start
 {
 	my ($class, %arg) = @_;
@@ -22,13 +22,8 @@ sub start
 
 	$self->{broker} = Outbox::RabbitMQ->new(dir => "$dir/rabbitmq")->launch;
 	$self->{redis} = Outbox::Redis->new(dir => "$dir/redis")->start;
-	$self->{node} = Outbox::Postgres->create(
-		'pg',
-		amqp_url => $self->{broker}->url,
-		conf     => $arg{relay_conf});
-	$self->{node}->start;
+	$self->start_node($arg{relay_conf}) if $arg{node} // 1;
 	$self->{broker}->wait_ready;
-	$self->{node}->create_blog;
 	$self->{worker} = Outbox::Worker->new(
 		dir     => $dir,
 		broker  => $self->{broker},
@@ -36,6 +31,18 @@ sub start
 		options => $arg{worker_options});
 	$self->{worker}->start if $arg{worker} // 1;
 	return $self;
+}
+
+sub start_node
+{
+	my ($self, $conf) = @_;
+	$self->{node} = Outbox::Postgres->create(
+		'pg',
+		amqp_url => $self->{broker}->url,
+		conf     => $conf);
+	$self->{node}->start;
+	$self->{node}->create_blog;
+	return;
 }
 
 # A folder for this test's servers and logs.
@@ -65,7 +72,7 @@ sub finish
 {
 	my ($self) = @_;
 	$self->{worker}->kill9 if $self->{worker}->alive;
-	$self->{node}->stop('immediate', fail_ok => 1);
+	$self->{node}->stop('immediate', fail_ok => 1) if $self->{node};
 	$self->{broker}->discard;
 	$self->{redis}->kill9;
 	Test::More::done_testing();
