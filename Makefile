@@ -188,13 +188,13 @@ SERVER_CHECK   := $(PG_CPPFLAGS) $(PG_CFLAGS) -D_GNU_SOURCE -O2
 
 # Every source by both compilers; with -O2, since some warnings come from the optimizer only.
 check-warnings:
-	@set -e; for compiler in gcc clang; do \
-		for source in $(SERVER_SOURCES); do \
-			$$compiler $(SERVER_CHECK) -Werror -fPIC -c -o /dev/null $$source; done; \
-		for source in $(PLAIN_SOURCES); do \
-			$$compiler $(WORKER_FLAGS) -O2 -Werror -c -o /dev/null $$source; done; \
-		echo "$$compiler: no warnings"; \
-	done
+	@status=0; for compiler in gcc clang; do \
+		printf '%s\n' $(SERVER_SOURCES) | xargs -r -n 1 -P "$$(nproc)" \
+			$$compiler $(SERVER_CHECK) -Werror -fPIC -c -o /dev/null || status=1; \
+		printf '%s\n' $(sort $(PLAIN_SOURCES)) | xargs -r -n 1 -P "$$(nproc)" \
+			$$compiler $(WORKER_FLAGS) -O2 -Werror -c -o /dev/null || status=1; \
+	done; \
+	[ $$status -eq 0 ] && echo 'no warnings'; exit $$status
 
 format:
 	clang-format -i $(ALL_C)
