@@ -102,7 +102,7 @@ check_payload_size(size_t size)
 	if (size > (size_t) setting_max_payload)
 		ereport(ERROR,
 		        errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-		        errmsg("payload of a message is too large"),
+		        errmsg("the payload of a message is too large"),
 		        errdetail("It has %zu bytes; outbox.max_payload is %d.", size,
 		                  setting_max_payload));
 }

@@ -68,7 +68,7 @@ check_header_name(const JsonbValue *name, int depth)
 {
 	char *text = string_of(name);
 
-	text_check_name("name of a header", text);
+	text_check_name("the name of a header", text);
 	if (depth == 1 && strncmp(text, RESERVED_PREFIX, strlen(RESERVED_PREFIX)) == 0)
 		ereport(ERROR,
 		        errcode(ERRCODE_RESERVED_NAME),
@@ -127,7 +127,7 @@ check_header_values(Jsonb *headers)
 		if (depth > MAX_HEADER_DEPTH)
 			ereport(ERROR,
 			        errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			        errmsg("headers of a message are nested deeper than %d", MAX_HEADER_DEPTH));
+			        errmsg("the headers of a message are nested deeper than %d", MAX_HEADER_DEPTH));
 	}
 }
 
@@ -138,14 +138,14 @@ headers_check(Datum headers)
 	char  *text;
 	int    length;
 
-	check_object(headers, "headers");
+	check_object(headers, "the headers");
 	text = JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
 	length = text_utf8_length(text, strlen(text));
 	pfree(text);
 	if (length > MAX_HEADER_BYTES)
 		ereport(ERROR,
 		        errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-		        errmsg("headers of a message are too large"),
+		        errmsg("the headers of a message are too large"),
 		        errdetail("They have %d bytes; at most %d are allowed.", length, MAX_HEADER_BYTES));
 	check_header_values(jsonb);
 	check_recipients(jsonb, "CC");
@@ -215,7 +215,7 @@ properties_check(Datum properties)
 	JsonbIteratorToken token;
 	char              *name = NULL;
 
-	check_object(properties, "properties");
+	check_object(properties, "the properties");
 	iterator = JsonbIteratorInit(&get_jsonb(properties)->root);
 	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
 	{

@@ -68,7 +68,8 @@ check_amqp_url(char **value, void **extra, GucSource source)
 	{
 		GUC_check_errcode(ERRCODE_INVALID_PARAMETER_VALUE);
 		GUC_check_errmsg("invalid value for parameter \"outbox.amqp_url\"");
-		GUC_check_errdetail("The URL is not repeated here: it may hold a password. %s.", error.text);
+		GUC_check_errdetail("%s. The value is not repeated here: it may hold a password.",
+		                    error.text);
 		GUC_check_errhint("Write amqp://user@host:port/vhost, several separated by commas.");
 		return false;
 	}

@@ -178,7 +178,7 @@ outbox_invalidate_trigger(PG_FUNCTION_ARGS)
 
 	check_called_as_trigger(fcinfo, "outbox.invalidate()");
 	check_use(trigger->tg_trigger);
-	if (!xact_may_record("a change that outbox.invalidate() records"))
+	if (!xact_may_record("outbox.invalidate()"))
 		return PointerGetDatum(NULL);
 	set = template_set_get(trigger);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
