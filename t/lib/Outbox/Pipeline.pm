@@ -67,11 +67,13 @@ sub sql
 	return $self->{node}->safe_psql('blog', $sql);
 }
 
-# Ends the test: the servers in good time, and the number of tests.
+# Ends the test: the worker in good order (a sanitizer may have something to say then), the servers
+# at once; and says how many tests there were.
 sub finish
 {
 	my ($self) = @_;
-	$self->{worker}->kill9 if $self->{worker}->alive;
+	Test::More::is($self->{worker}->stop, 0, 'the worker ends in good order')
+	  if $self->{worker}->alive;
 	$self->{node}->stop('immediate', fail_ok => 1) if $self->{node};
 	$self->{broker}->discard;
 	$self->{redis}->kill9;
