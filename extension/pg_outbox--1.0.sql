@@ -189,6 +189,43 @@ COMMENT ON VIEW outbox.watched IS 'which tables record keys, by which templates,
 
 -- ---- Reading the state -----------------------------------------------------------------------------
 
+CREATE FUNCTION outbox.relay_status(
+    OUT pid int, OUT state text, OUT broker text,
+    OUT connected_at timestamptz, OUT last_confirmed_at timestamptz,
+    OUT events bigint, OUT messages bigint, OUT keys bigint, OUT keys_coalesced bigint,
+    OUT confirmed bigint, OUT returned bigint, OUT nacked bigint, OUT reconnects bigint,
+    OUT last_error text, OUT last_error_at timestamptz)
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'outbox_relay_status';
+COMMENT ON FUNCTION outbox.relay_status() IS 'behind outbox.relay';
+
+CREATE VIEW outbox.relay AS
+    SELECT pid, state, broker, connected_at, last_confirmed_at, events, messages, keys,
+           keys_coalesced, confirmed, returned, nacked, reconnects, last_error, last_error_at
+      FROM outbox.relay_status();
+COMMENT ON VIEW outbox.relay IS
+    'the process that publishes this database''s events; counters since its slot was made';
+
+CREATE FUNCTION outbox.lag_status(
+    OUT pending_events bigint, OUT pending_since timestamptz, OUT lag interval,
+    OUT outbox_bytes bigint, OUT relay_state text)
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'outbox_lag_status';
+COMMENT ON FUNCTION outbox.lag_status() IS 'behind outbox.lag';
+
+CREATE VIEW outbox.lag AS
+    SELECT pending_events, pending_since, lag, outbox_bytes, relay_state FROM outbox.lag_status();
+COMMENT ON VIEW outbox.lag IS
+    'committed and not yet confirmed; pending_events is exact up to 10,000, above it an estimate';
+
+CREATE FUNCTION outbox.wait_published(timeout interval DEFAULT '10 s') RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_wait_published';
+COMMENT ON FUNCTION outbox.wait_published(interval) IS
+    'waits until all that was committed before the call is confirmed; false: the time was over';
+
+CREATE FUNCTION outbox.restart_relay() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_restart_relay';
+COMMENT ON FUNCTION outbox.restart_relay() IS
+    'has the relay end and a new one start, with the settings as they are now';
+
 -- ---- Rights ----------------------------------------------------------------------------------------
 -- Whoever calls these functions or makes triggers needs a GRANT; who writes a watched table needs none.
 
@@ -199,7 +236,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA outbox FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA outbox TO pg_monitor;
 GRANT SELECT (id, xid, created_at, exchange, routing_key) ON outbox.event TO pg_monitor;
-GRANT SELECT ON outbox.watched TO pg_monitor;
+GRANT SELECT ON outbox.watched, outbox.lag, outbox.relay TO pg_monitor;
+GRANT EXECUTE ON FUNCTION outbox.relay_status(), outbox.lag_status() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION outbox.trigger_templates(oid), outbox.trigger_problem(oid) TO pg_monitor;
 
 -- ---- The last step: this instance's name, its first position, and a word to the launcher -----------

@@ -60,6 +60,7 @@ typedef struct OutboxSlot
 	/* under OutboxShared.lock */
 	Oid         database; /* InvalidOid: free */
 	bool        wanted;   /* the launcher keeps a relay running */
+	bool        confirmed; /* a relay has found the extension there */
 	int         holder_pid; /* backend that keeps the relay away (DROP DATABASE ...); 0: none */
 	int         relay_pid;  /* 0: not running */
 	Latch      *relay_latch; /* of the running relay, else NULL */
@@ -89,7 +90,7 @@ typedef struct OutboxShared
 {
 	LWLock     lock;
 	Latch     *launcher_latch; /* under lock; NULL: no launcher runs */
-	bool       launcher_look;  /* under lock: look for new databases */
+	int        tranche;        /* of all locks here; written once */
 	OutboxSlot slots[OUTBOX_MAX_DATABASES];
 } OutboxShared;
 
@@ -102,6 +103,13 @@ void shmem_init(void);
 /* The slot of a database, or NULL. Takes the lock in shared mode; a slot once found stays valid
  * until the database's outbox is dropped, and reading a stale one is harmless. */
 OutboxSlot *shmem_find(Oid database);
+
+/* The slot of a database that is to have a relay, made if it has none, and wakes the launcher.
+ * NULL: all slots are taken, or no shared memory. Cannot fail otherwise. */
+OutboxSlot *shmem_want(Oid database);
+
+/* The database is gone, or its extension: frees the slot. */
+void shmem_forget(Oid database);
 
 /* This database's slot, looked up once per backend and again after it was freed; NULL: none. */
 OutboxSlot *shmem_mine(void);
@@ -118,8 +126,8 @@ void shmem_wake_relay(void);
 /* Adds OUTBOX_COMMAND_* for this database's relay and wakes it. Cannot fail. */
 void shmem_command_relay(uint32 command);
 
-/* Tells the launcher to see whether this database has (or no longer has) the extension. Cannot
- * fail: for commit callbacks. */
+/* Tells the launcher that this database has the extension, or had it: a relay is started that looks
+ * for itself. Cannot fail: for commit callbacks. */
 void shmem_wake_launcher(void);
 
 const char *relay_state_name(RelayState state);

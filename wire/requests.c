@@ -98,21 +98,41 @@ put_content(MqSession *session, MqBytes raw, MqBytes body, uint64_t *tag, MqErro
 }
 
 MqResult
+mq_properties_encode(const MqProperties *properties, MqBuffer *raw, MqError *error)
+{
+	amqp_pool_t pool;
+	MqResult    result;
+
+	init_amqp_pool(&pool, 4096);
+	result = codec_append_properties(raw, &pool, properties, error);
+	empty_amqp_pool(&pool);
+	return result;
+}
+
+MqResult
+mq_publish_encoded(MqSession *session, MqBytes exchange, MqBytes routing_key,
+				   MqBytes raw_properties, MqBytes body, uint64_t *tag, MqError *error)
+{
+	MqResult result;
+
+	result = check_publish(session, exchange, routing_key, body.size + PUBLISH_OVERHEAD_BYTES,
+						   error);
+	if (result == MQ_OK)
+		result = put_publish(session, exchange, routing_key, error);
+	if (result == MQ_OK)
+		result = put_content(session, raw_properties, body, tag, error);
+	return result;
+}
+
+MqResult
 mq_publish(MqSession *session, const MqMessage *message, uint64_t *tag, MqError *error)
 {
 	MqBuffer raw = {0};
-	MqResult result;
+	MqResult result = mq_properties_encode(&message->properties, &raw, error);
 
-	result = check_publish(session, message->exchange, message->routing_key,
-						   message->body.size + PUBLISH_OVERHEAD_BYTES, error);
 	if (result == MQ_OK)
-		result = put_publish(session, message->exchange, message->routing_key, error);
-	if (result != MQ_OK)
-		return result;
-	recycle_amqp_pool(&session->pool);
-	result = codec_append_properties(&raw, &session->pool, &message->properties, error);
-	if (result == MQ_OK)
-		result = put_content(session, mq_bytes(raw.data, raw.size), message->body, tag, error);
+		result = mq_publish_encoded(session, message->exchange, message->routing_key,
+									mq_bytes(raw.data, raw.size), message->body, tag, error);
 	mq_buffer_free(&raw);
 	return result;
 }
@@ -123,17 +143,11 @@ mq_publish_raw(MqSession *session, MqBytes exchange, MqBytes routing_key, MqByte
 			   MqError *error)
 {
 	MqBuffer raw = {0};
-	MqResult result;
+	MqResult result = properties_with_header(raw_properties, header_name, header_value, &raw);
 
-	result = check_publish(session, exchange, routing_key, body.size + PUBLISH_OVERHEAD_BYTES,
-						   error);
 	if (result == MQ_OK)
-		result = put_publish(session, exchange, routing_key, error);
-	if (result != MQ_OK)
-		return result;
-	result = properties_with_header(raw_properties, header_name, header_value, &raw);
-	if (result == MQ_OK)
-		result = put_content(session, mq_bytes(raw.data, raw.size), body, tag, error);
+		result = mq_publish_encoded(session, exchange, routing_key, mq_bytes(raw.data, raw.size),
+									body, tag, error);
 	else
 		mq_error_set(error, result, "the message's properties are malformed");
 	mq_buffer_free(&raw);

@@ -778,6 +778,16 @@ mq_session_step(MqSession *session, int64_t now_us)
 		check_limits(session, now_us);
 }
 
+void
+mq_session_flush(MqSession *session)
+{
+	MqError error;
+
+	if (session->phase > SESSION_CONNECTING && !session->lost &&
+		stream_step(session->stream, 0, &error) != MQ_OK)
+		session_lose(session, 0, "%s", error.text);
+}
+
 /* ---- what an owner asks ----------------------------------------------------------------------- */
 
 bool

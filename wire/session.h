@@ -95,6 +95,10 @@ MqResult mq_session_connect(MqSession *session, const MqUrl *url, int64_t now_us
  * comes out of mq_session_next. */
 void mq_session_step(MqSession *session, int64_t now_us);
 
+/* Only writes out what is buffered, as far as goes without waiting: a message need not wait for the
+ * next step. A loss shows at that step. */
+void mq_session_flush(MqSession *session);
+
 /* Takes the next event; false: none is waiting. */
 bool mq_session_next(MqSession *session, MqEvent *event);
 
@@ -120,6 +124,13 @@ void mq_session_close(MqSession *session);
 /* Publishes with `mandatory`. *tag (may be NULL): its delivery tag where confirms are on: 1, 2, ...
  * on each channel. */
 MqResult mq_publish(MqSession *session, const MqMessage *message, uint64_t *tag, MqError *error);
+
+/* Encodes properties for mq_publish_encoded, behind what raw holds. MQ_OK, MQ_INVALID, MQ_NOMEM. */
+MqResult mq_properties_encode(const MqProperties *properties, MqBuffer *raw, MqError *error);
+
+/* Publishes with properties that are encoded already: what is sent again is not encoded again. */
+MqResult mq_publish_encoded(MqSession *session, MqBytes exchange, MqBytes routing_key,
+							MqBytes raw_properties, MqBytes body, uint64_t *tag, MqError *error);
 
 /* Publishes a body again with properties as received and one more string header (an older one of
  * that name is replaced; user_id is left out, the broker would refuse a foreign one); mandatory. */

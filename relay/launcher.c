@@ -1,0 +1,317 @@
+/*
+ * launcher.c
+ *    Starts relays and starts them again.
+ *
+ * At server start (after recovery, so on a standby at its promotion) every connectable database
+ * that is no template gets a relay as a probe, one after the other: whether the extension is there
+ * can only be seen from inside. A relay that finds none frees its slot and ends. Later on slots
+ * come from commits of CREATE EXTENSION (shmem_want).
+ *
+ * Sleeps without a time limit unless a start is due; woken by its latch: slots that are wanted,
+ * relays that end, reloads. Connected to no database, so that it stands in nobody's way.
+ */
+#include "postgres.h"
+
+#include "relay/launcher.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "extension/shmem.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "relay/databases.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/procarray.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#define NO_WORKER_RETRY_MS 10000 /* max_worker_processes is used up */
+
+/* What this launcher started, by slot. */
+static BackgroundWorkerHandle *handles[OUTBOX_MAX_DATABASES];
+
+/* Databases that are still to be probed. */
+static List *unprobed = NIL;
+static OutboxSlot *probing = NULL;
+
+void
+relay_init(void)
+{
+	BackgroundWorker worker = {
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = 5,
+		.bgw_library_name = "pg_outbox",
+		.bgw_function_name = "outbox_launcher_main",
+		.bgw_name = "pg_outbox launcher",
+		.bgw_type = "pg_outbox launcher",
+	};
+
+	databases_init();
+	if (!IsBinaryUpgrade)
+		RegisterBackgroundWorker(&worker);
+}
+
+/* Calls keep for each database that a relay could connect to. */
+static List *
+list_databases(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	List         *databases = NIL;
+	Relation      relation;
+	TableScanDesc scan;
+	HeapTuple     tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	relation = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(relation, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (database->datallowconn && !database->datistemplate)
+		{
+			MemoryContext transaction = MemoryContextSwitchTo(caller);
+
+			databases = lappend_oid(databases, database->oid);
+			MemoryContextSwitchTo(transaction);
+		}
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	CommitTransactionCommand();
+	return databases;
+}
+
+static void
+look_at_all_databases(void)
+{
+	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+	list_free(unprobed);
+	unprobed = list_databases();
+	MemoryContextSwitchTo(caller);
+}
+
+static bool
+is_running(int slot_number)
+{
+	pid_t pid;
+	BgwHandleStatus status;
+
+	if (handles[slot_number] == NULL)
+		return false;
+	status = GetBackgroundWorkerPid(handles[slot_number], &pid);
+	if (status == BGWH_STARTED || status == BGWH_NOT_YET_STARTED)
+		return true;
+	pfree(handles[slot_number]);
+	handles[slot_number] = NULL;
+	return false;
+}
+
+/* Whoever kept relays away and died without saying so keeps them away no more. */
+static void
+drop_dead_holder(OutboxSlot *slot)
+{
+	LWLockAcquire(&outbox_shared->lock, LW_EXCLUSIVE);
+	if (slot->holder_pid != 0 && BackendPidGetProc(slot->holder_pid) == NULL)
+		slot->holder_pid = 0;
+	LWLockRelease(&outbox_shared->lock);
+}
+
+/* The database of a slot whose relay is to be started now; InvalidOid: none is. *due: when a start
+ * becomes due, if earlier than what it holds. */
+static Oid
+start_is_due(OutboxSlot *slot, TimestampTz now, TimestampTz *due)
+{
+	Oid database = InvalidOid;
+
+	LWLockAcquire(&outbox_shared->lock, LW_SHARED);
+	if (OidIsValid(slot->database) && slot->wanted && slot->relay_pid == 0 && slot->holder_pid == 0)
+	{
+		if (slot->start_after <= now)
+			database = slot->database;
+		else if (*due == 0 || slot->start_after < *due)
+			*due = slot->start_after;
+	}
+	LWLockRelease(&outbox_shared->lock);
+	return database;
+}
+
+static void
+start_failed(OutboxSlot *slot, TimestampTz now, TimestampTz *due)
+{
+	static const char reason[] =
+		"no background worker slot is free for the relay: raise max_worker_processes";
+	bool is_new;
+
+	LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
+	is_new = strcmp(slot->last_error, reason) != 0;
+	strlcpy(slot->last_error, reason, sizeof(slot->last_error));
+	slot->last_error_at = now;
+	LWLockRelease(&slot->text_lock);
+	if (is_new)
+		ereport(LOG, errmsg("could not start an outbox relay"), errdetail("No background worker slot is free."),
+				errhint("Raise max_worker_processes. Events are recorded and wait."));
+	slot->start_after = TimestampTzPlusMilliseconds(now, NO_WORKER_RETRY_MS);
+	if (*due == 0 || slot->start_after < *due)
+		*due = slot->start_after;
+}
+
+static bool
+start_relay(int slot_number, Oid database)
+{
+	BackgroundWorker worker = {
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_library_name = "pg_outbox",
+		.bgw_function_name = "outbox_relay_main",
+		.bgw_name = "pg_outbox relay",
+		.bgw_type = "pg_outbox relay",
+		.bgw_main_arg = ObjectIdGetDatum(database),
+		.bgw_notify_pid = MyProcPid,
+	};
+	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+	bool          started = RegisterDynamicBackgroundWorker(&worker, &handles[slot_number]);
+
+	MemoryContextSwitchTo(caller);
+	return started;
+}
+
+/* Is it still there? Whoever dropped it may not have passed our hooks. */
+static bool
+database_exists(Oid database)
+{
+	List *databases = list_databases();
+	bool  exists = list_member_oid(databases, database);
+
+	list_free(databases);
+	return exists;
+}
+
+/* Starts what is due. Gives when the next start becomes due; 0: none will by itself. */
+static TimestampTz
+start_relays(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due = 0;
+
+	for (int i = 0; i < OUTBOX_MAX_DATABASES; i++)
+	{
+		OutboxSlot *slot = &outbox_shared->slots[i];
+		Oid         database;
+
+		if (is_running(i))
+			continue;
+		drop_dead_holder(slot);
+		database = start_is_due(slot, now, &due);
+		if (!OidIsValid(database))
+			continue;
+		if (!database_exists(database))
+			shmem_forget(database);
+		else if (!start_relay(i, database))
+			start_failed(slot, now, &due);
+	}
+	return due;
+}
+
+/* Has the present probe found the extension, or gone? */
+static bool
+probe_is_over(void)
+{
+	int  number;
+	bool over;
+
+	if (probing == NULL)
+		return true;
+	number = (int) (probing - outbox_shared->slots);
+	LWLockAcquire(&outbox_shared->lock, LW_SHARED);
+	over = probing->confirmed || !OidIsValid(probing->database);
+	LWLockRelease(&outbox_shared->lock);
+	if (over)
+		return true;
+	/* Ended without finding out: it is started again, and another database may be looked at. */
+	return !is_running(number) && probing->start_after > 0;
+}
+
+/* One database after the other, so that a server of a thousand needs one worker for it. */
+static void
+probe_next(void)
+{
+	while (unprobed != NIL && probe_is_over())
+	{
+		Oid database = linitial_oid(unprobed);
+
+		unprobed = list_delete_first(unprobed);
+		probing = shmem_want(database);
+		if (probing == NULL)
+			ereport(LOG, errmsg("an outbox is without a relay"),
+					errdetail("All %d slots are taken.", OUTBOX_MAX_DATABASES));
+	}
+}
+
+static void
+forget_launcher(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	LWLockAcquire(&outbox_shared->lock, LW_EXCLUSIVE);
+	outbox_shared->launcher_latch = NULL;
+	LWLockRelease(&outbox_shared->lock);
+}
+
+static void
+wait_for_work(TimestampTz due)
+{
+	int  events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+	long timeout_ms = -1;
+
+	if (due != 0)
+	{
+		events |= WL_TIMEOUT;
+		timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due) + 1;
+	}
+	(void) WaitLatch(MyLatch, events, timeout_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+}
+
+void
+outbox_launcher_main(Datum main_arg)
+{
+	(void) main_arg;
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	LWLockAcquire(&outbox_shared->lock, LW_EXCLUSIVE);
+	outbox_shared->launcher_latch = MyLatch;
+	LWLockRelease(&outbox_shared->lock);
+	before_shmem_exit(forget_launcher, (Datum) 0);
+	look_at_all_databases();
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			look_at_all_databases();
+		}
+		probe_next();
+		wait_for_work(start_relays());
+	}
+}

@@ -1,0 +1,447 @@
+/*
+ * relay.c
+ *    The background worker: joins source (store.c), core (publisher.c) and transport (broker.c).
+ *
+ * One loop with one wait, on the latch and the broker's socket. Nothing in it blocks: the socket is
+ * never waited for in any other place, and no transaction, snapshot or lock is held at the wait.
+ *
+ * An ERROR (disk full, out of memory, an outbox table changed by hand) ends the process; the
+ * launcher starts a new one after a second, and it begins at the saved position: sockets and
+ * memory go with the process, so nothing is leaked and nothing is half done.
+ */
+#include "postgres.h"
+
+#include "relay/relay.h"
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "commands/dbcommands.h"
+#include "extension/compat.h"
+#include "extension/event.h"
+#include "extension/settings.h"
+#include "extension/shmem.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "relay/attach.h"
+#include "relay/broker.h"
+#include "relay/reload.h"
+#include "relay/reporting.h"
+#include "relay/rotate.h"
+#include "relay/store.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+#include "wire/stream.h"
+
+#define SECOND_US INT64CONST(1000000)
+#define LOOK_US (60 * SECOND_US)   /* the safety net: a look without being woken */
+#define SAVE_US (SECOND_US / 2)    /* between two savings of the position */
+#define ROTATE_IDLE_US (10 * SECOND_US) /* drained for so long: one rotation */
+#define ROTATE_CHECK_US (10 * SECOND_US) /* under load: is the current table large? */
+#define ROTATE_MOST_US (300 * SECOND_US) /* under load: rotate after so long in any case */
+#define ROTATE_RETRY_US (30 * SECOND_US)
+
+typedef struct Relay
+{
+	OutboxSlot *slot;
+	Store      *store;
+	Broker     *broker;
+	Publisher  *publisher;
+
+	int64_t look_at_us;
+	int64_t saved_at_us;
+	int64_t confirmed_at_us;   /* the last window */
+	int64_t rotated_at_us;
+	int64_t rotate_check_at_us; /* not before */
+	bool    rotation_pending;  /* something was published since the last rotation */
+
+	/* wait_published: the request that the next look will answer, and the one being answered */
+	uint64 request;        /* 0: none */
+	uint64 request_window; /* served once this window is confirmed */
+} Relay;
+
+/* ---- source ----------------------------------------------------------------------------------- */
+
+static bool
+source_open_window(void *context, uint64_t *number, const char **lsn)
+{
+	Relay *relay = context;
+	/* Read before the snapshot is taken: what was committed before the request is in it. */
+	uint64 requested = pg_atomic_read_u64(&relay->slot->requested);
+	bool   found = store_open_window(relay->store, number, lsn);
+
+	if (relay->request == 0 && requested > pg_atomic_read_u64(&relay->slot->served))
+	{
+		relay->request = requested;
+		relay->request_window = store_last_window(relay->store);
+	}
+	return found;
+}
+
+static size_t
+source_read(void *context, const RelayEvent **events)
+{
+	return store_read(((Relay *) context)->store, events);
+}
+
+static void
+source_confirmed(void *context, uint64_t number)
+{
+	Relay *relay = context;
+
+	store_confirmed(relay->store, number);
+	relay->confirmed_at_us = mq_clock_us();
+	relay->rotation_pending = true;
+}
+
+/* ---- starting --------------------------------------------------------------------------------- */
+
+/* ALTER DATABASE ... SET applies to this process too: what could bite it is set here. */
+static void
+pin_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"synchronous_commit", "off"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"session_replication_role", "origin"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"row_security", "off"},
+		{"jit", "off"},
+	};
+
+	for (size_t i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	compat_pin_settings();
+}
+
+/* The password file's first line replaces the password of every URL. */
+static void
+read_password_file(BrokerOptions *options)
+{
+	char  line[sizeof(options->urls[0].password)];
+	FILE *file;
+
+	if (setting_amqp_password_file[0] == '\0')
+		return;
+	file = AllocateFile(setting_amqp_password_file, "r");
+	if (file == NULL)
+		ereport(ERROR, errcode_for_file_access(),
+				errmsg("could not open outbox.amqp_password_file \"%s\": %m",
+					   setting_amqp_password_file));
+	if (fgets(line, sizeof(line), file) == NULL)
+		ereport(ERROR, errcode(ERRCODE_CONFIG_FILE_ERROR),
+				errmsg("outbox.amqp_password_file \"%s\" is empty", setting_amqp_password_file));
+	FreeFile(file);
+	line[strcspn(line, "\r\n")] = '\0';
+	for (int i = 0; i < options->url_count; i++)
+		strlcpy(options->urls[i].password, line, sizeof(options->urls[i].password));
+	explicit_bzero(line, sizeof(line));
+}
+
+/* Text in UTF-8 that lives as long as the process. */
+static const char *
+keep_utf8(const char *text)
+{
+	char *converted = pg_server_to_any(text, (int) strlen(text), PG_UTF8);
+
+	return MemoryContextStrdup(TopMemoryContext, converted);
+}
+
+/* Settings and the database's name need a transaction. */
+static void
+read_options(BrokerOptions *broker, BatchOptions *batch)
+{
+	MqError     error = {0};
+	const char *queue, *exchange, *database;
+
+	*broker = (BrokerOptions){
+		.quorum = setting_queue_type == QUEUE_QUORUM,
+		.declare = setting_declare_topology,
+	};
+	if (mq_url_parse_list(setting_amqp_url, broker->urls, &broker->url_count, &error) != MQ_OK)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("outbox.amqp_url is not usable"), errdetail("%s.", error.text));
+	read_password_file(broker);
+	StartTransactionCommand();
+	database = keep_utf8(get_database_name(MyDatabaseId));
+	queue = keep_utf8(setting_queue);
+	exchange = keep_utf8(setting_invalidation_exchange);
+	CommitTransactionCommand();
+	strlcpy(broker->queue, queue, sizeof(broker->queue));
+	strlcpy(broker->exchange, exchange, sizeof(broker->exchange));
+	snprintf(broker->name, sizeof(broker->name), "pg_outbox relay of %s", database);
+	*batch = (BatchOptions){
+		.database = mq_bytes_of(database),
+		.exchange = mq_bytes_of(exchange),
+		.routing_key = mq_bytes_of(exchange[0] == '\0' ? queue : ""),
+		.max_keys = (size_t) setting_max_keys_per_message,
+		.encode = broker_encode,
+	};
+}
+
+static void
+relay_start(Relay *relay)
+{
+	PublisherSource    source = {relay, source_open_window, source_read, source_confirmed};
+	PublisherTransport transport;
+	BrokerOptions     *broker = palloc(sizeof(*broker));
+	BatchOptions       batch;
+	uint64             seed;
+
+	read_options(broker, &batch);
+	strlcpy(batch.instance, store_instance(relay->store), sizeof(batch.instance));
+	if (!pg_strong_random(&seed, sizeof(seed)))
+		seed = (uint64) MyProcPid;
+	relay->broker = broker_new(broker);
+	explicit_bzero(broker, sizeof(*broker));
+	pfree(broker);
+	if (relay->broker == NULL)
+		ereport(ERROR, errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"));
+	transport = broker_transport(relay->broker);
+	relay->publisher = publisher_new(&source, &transport, &batch, NULL, seed);
+	if (relay->publisher == NULL)
+		ereport(ERROR, errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"));
+	broker_set_publisher(relay->broker, relay->publisher);
+	relay->rotation_pending = true;
+	relay->confirmed_at_us = relay->rotated_at_us = mq_clock_us();
+}
+
+/* ---- the turns of the loop -------------------------------------------------------------------- */
+
+/* Where a reload changed what was read at the start, a new process reads it anew. Messages under
+ * way are sent again by it, under the same ids. */
+static void
+reload(void)
+{
+	if (reload_settings())
+		leave_for_restart("outbox relay takes over changed settings");
+}
+
+static void
+obey_commands(Relay *relay)
+{
+	uint32 commands = pg_atomic_exchange_u32(&relay->slot->commands, 0);
+	Oid    events;
+
+	if (commands & OUTBOX_COMMAND_RESTART)
+		leave_for_restart(NULL);
+	if (commands & OUTBOX_COMMAND_CHECK)
+	{
+		StartTransactionCommand();
+		events = event_table_oid(0);
+		CommitTransactionCommand();
+		if (!OidIsValid(events))
+			leave_for_good(relay->slot);
+	}
+}
+
+static int64_t
+save_due_us(const Relay *relay)
+{
+	return store_is_dirty(relay->store) ? relay->saved_at_us + SAVE_US : STREAM_NEVER;
+}
+
+static void
+save(Relay *relay, int64_t now_us)
+{
+	store_save_position(relay->store);
+	relay->saved_at_us = now_us;
+}
+
+/* Answers wait_published once the window that its look ended with is confirmed. */
+static void
+serve_request(Relay *relay, int64_t now_us)
+{
+	if (relay->request == 0 ||
+		publisher_confirmed_window(relay->publisher) < relay->request_window)
+		return;
+	if (store_is_dirty(relay->store))
+		save(relay, now_us);
+	pg_atomic_write_u64(&relay->slot->served, relay->request);
+	ConditionVariableBroadcast(&relay->slot->served_changed);
+	if (pg_atomic_read_u64(&relay->slot->requested) > relay->request)
+		publisher_look(relay->publisher);
+	relay->request = 0;
+}
+
+static int64_t
+rotation_due_us(const Relay *relay)
+{
+	int64_t due = relay->confirmed_at_us + ROTATE_IDLE_US;
+
+	if (!relay->rotation_pending)
+		return STREAM_NEVER;
+	if (!publisher_is_drained(relay->publisher))
+		due = relay->rotate_check_at_us;
+	return Max(due, relay->rotate_check_at_us);
+}
+
+static void
+rotate_if_due(Relay *relay, int64_t now_us)
+{
+	RotateResult result;
+
+	relay->rotate_check_at_us = now_us + ROTATE_CHECK_US;
+	if (!publisher_is_drained(relay->publisher) &&
+		now_us < relay->rotated_at_us + ROTATE_MOST_US && !rotate_is_due(relay->slot))
+		return;
+	result = rotate(relay->store, relay->slot);
+	relay->rotated_at_us = now_us;
+	if (result == ROTATE_LATER)
+		relay->rotate_check_at_us = now_us + ROTATE_RETRY_US;
+	else if (publisher_is_drained(relay->publisher))
+		relay->rotation_pending = false;
+}
+
+/* The only wait. Gives whether the latch was set. */
+static bool
+wait_until(const Relay *relay, int64_t due_us)
+{
+	int     fd = broker_fd(relay->broker);
+	unsigned wants = broker_wants(relay->broker);
+	int     events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
+	int64_t left_us = due_us - mq_clock_us();
+	long    timeout_ms = left_us <= 0 ? 0 : (long) Min((left_us + 999) / 1000, LOOK_US / 1000);
+	int     happened;
+
+	if (fd >= 0 && (wants & STREAM_WANT_READ))
+		events |= WL_SOCKET_READABLE;
+	if (fd >= 0 && (wants & STREAM_WANT_WRITE))
+		events |= WL_SOCKET_WRITEABLE;
+	happened = WaitLatchOrSocket(MyLatch, events, fd < 0 ? PGINVALID_SOCKET : fd, timeout_ms,
+								 PG_WAIT_EXTENSION);
+	if (happened & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	return (happened & WL_LATCH_SET) != 0;
+}
+
+static void
+check_failure(const Relay *relay)
+{
+	uint64_t version;
+
+	if (publisher_failed(relay->publisher))
+		ereport(ERROR, errcode(ERRCODE_INTERNAL_ERROR),
+				errmsg("outbox relay could not make a message"),
+				errdetail("%s", publisher_last_error(relay->publisher, &version)));
+}
+
+/* One turn: gives when the next one is due. */
+static int64_t
+turn(Relay *relay)
+{
+	int64_t now_us = mq_clock_us();
+	int64_t due_us;
+
+	broker_step(relay->broker, now_us);
+	due_us = publisher_step(relay->publisher, now_us);
+	broker_flush(relay->broker);
+	check_failure(relay);
+	now_us = mq_clock_us();
+	serve_request(relay, now_us);
+	if (now_us >= save_due_us(relay))
+		save(relay, now_us);
+	if (now_us >= rotation_due_us(relay))
+		rotate_if_due(relay, now_us);
+	report_publisher(relay->slot, relay->publisher, broker_address(relay->broker));
+	due_us = Min(due_us, broker_due_us(relay->broker));
+	due_us = Min(due_us, Min(save_due_us(relay), rotation_due_us(relay)));
+	return Min(due_us, relay->look_at_us);
+}
+
+/* Asked to end: what is confirmed is saved, so that the next relay repeats less. */
+static void
+leave_if_asked(Relay *relay)
+{
+	if (!ProcDiePending)
+		return;
+	if (store_is_dirty(relay->store))
+		store_save_position(relay->store);
+	broker_free(relay->broker);
+	leave_for_restart(NULL);
+}
+
+static void
+run(Relay *relay)
+{
+	for (;;)
+	{
+		int64_t due_us;
+
+		leave_if_asked(relay);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+			reload();
+		obey_commands(relay);
+		if (mq_clock_us() >= relay->look_at_us)
+			publisher_look(relay->publisher);
+		due_us = turn(relay);
+		if (publisher_is_drained(relay->publisher))
+			relay->look_at_us = mq_clock_us() + LOOK_US;
+		if (wait_until(relay, due_us))
+			publisher_look(relay->publisher);
+	}
+}
+
+/* A copy publishes nothing; it waits for outbox.adopt(), which has it start anew. */
+static void
+run_copied(Relay *relay, const char *reason)
+{
+	report_state(relay->slot, RELAY_COPIED, reason);
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+			reload();
+		obey_commands(relay);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_US / 1000,
+						 PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+void
+outbox_relay_main(Datum main_arg)
+{
+	Oid         database = DatumGetObjectId(main_arg);
+	Relay      *relay;
+	const char *reason = NULL;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	relay = MemoryContextAllocZero(TopMemoryContext, sizeof(*relay));
+	relay->slot = attach_relay(database);
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	pin_settings();
+	reload_remember();
+	if (setting_run_on[0] != '\0' && strcmp(setting_run_on, cluster_name) != 0)
+		leave_unwanted(relay->slot, "outbox.run_on names another cluster_name than this server's");
+	switch (store_open(relay->slot, &relay->store, &reason))
+	{
+	case STORE_MISSING:
+		leave_for_good(relay->slot);
+		break;
+	case STORE_COPIED:
+		confirm_slot(relay->slot);
+		run_copied(relay, reason);
+		break;
+	case STORE_OPENED:
+		confirm_slot(relay->slot);
+		relay_start(relay);
+		run(relay);
+		break;
+	}
+}

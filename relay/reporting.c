@@ -1,0 +1,176 @@
+/*
+ * reporting.c
+ *    State and counters for the views; the log.
+ *
+ * The log gets a line when the connection comes, goes or is blocked, and when something else goes
+ * wrong than last time; nothing for each retry.
+ */
+#include "postgres.h"
+
+#include "relay/reporting.h"
+
+#include "utils/timestamp.h"
+
+/* What a reader of the log cares about. */
+typedef enum Link
+{
+	LINK_NONE, /* nothing known yet */
+	LINK_UP,
+	LINK_BLOCKED,
+	LINK_DOWN
+} Link;
+
+static Link     logged_link = LINK_NONE;
+static uint64   seen_error_version = 0;
+static char     logged_error[512];
+static uint64   seen_confirmed = 0;
+
+static RelayState
+state_of(const Publisher *publisher)
+{
+	switch (publisher_state(publisher))
+	{
+	case PUBLISHER_CONNECTING:
+		return RELAY_CONNECTING;
+	case PUBLISHER_IDLE:
+		return RELAY_IDLE;
+	case PUBLISHER_PUBLISHING:
+		return RELAY_PUBLISHING;
+	case PUBLISHER_BLOCKED:
+		return RELAY_BLOCKED;
+	case PUBLISHER_WAITING:
+		return RELAY_WAITING;
+	}
+	return RELAY_NOT_RUNNING;
+}
+
+static void
+set_counters(OutboxSlot *slot, const PublisherCounters *counters)
+{
+	pg_atomic_write_u64(&slot->counters[COUNTER_EVENTS], counters->events);
+	pg_atomic_write_u64(&slot->counters[COUNTER_MESSAGES], counters->messages);
+	pg_atomic_write_u64(&slot->counters[COUNTER_KEYS], counters->keys);
+	pg_atomic_write_u64(&slot->counters[COUNTER_KEYS_COALESCED], counters->coalesced);
+	pg_atomic_write_u64(&slot->counters[COUNTER_CONFIRMED], counters->confirmed);
+	pg_atomic_write_u64(&slot->counters[COUNTER_RETURNED], counters->returned);
+	pg_atomic_write_u64(&slot->counters[COUNTER_NACKED], counters->nacked);
+	pg_atomic_write_u64(&slot->counters[COUNTER_RECONNECTS], counters->reconnects);
+}
+
+static void
+set_error(OutboxSlot *slot, const char *error)
+{
+	LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
+	strlcpy(slot->last_error, error, sizeof(slot->last_error));
+	slot->last_error_at = GetCurrentTimestamp();
+	LWLockRelease(&slot->text_lock);
+}
+
+/* The connection came or went. */
+static void
+log_link(OutboxSlot *slot, Link link, const char *broker, const char *error)
+{
+	if (link == logged_link)
+		return;
+	switch (link)
+	{
+	case LINK_NONE:
+		break;
+	case LINK_UP:
+		if (logged_link != LINK_BLOCKED)
+		{
+			LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
+			slot->connected_at = GetCurrentTimestamp();
+			LWLockRelease(&slot->text_lock);
+		}
+		ereport(LOG, errmsg("outbox relay publishes to %s", broker));
+		logged_error[0] = '\0';
+		break;
+	case LINK_BLOCKED:
+		ereport(LOG, errmsg("outbox relay is blocked by %s", broker), errdetail("%s", error),
+				errhint("See the alarms of the broker: memory or disk."));
+		break;
+	case LINK_DOWN:
+		ereport(LOG, errmsg("outbox relay has no connection to %s", broker),
+				errdetail("%s", error), errhint("It goes on trying; commits do not wait."));
+		strlcpy(logged_error, error, sizeof(logged_error));
+		break;
+	}
+	logged_link = link;
+}
+
+static Link
+link_of(RelayState state)
+{
+	switch (state)
+	{
+	case RELAY_IDLE:
+	case RELAY_PUBLISHING:
+		return LINK_UP;
+	case RELAY_BLOCKED:
+		return LINK_BLOCKED;
+	case RELAY_WAITING:
+		return LINK_DOWN;
+	case RELAY_CONNECTING:
+	case RELAY_STARTING:
+	case RELAY_PAUSED:
+	case RELAY_COPIED:
+	case RELAY_NOT_RUNNING:
+		break;
+	}
+	return logged_link;
+}
+
+static void
+report_error(OutboxSlot *slot, const Publisher *publisher, const char *broker)
+{
+	uint64_t    version;
+	const char *error = publisher_last_error(publisher, &version);
+
+	if (version == seen_error_version)
+		return;
+	seen_error_version = version;
+	set_error(slot, error);
+	/* While the link is down its first error was logged; others show in the view. */
+	if (logged_link == LINK_UP && strcmp(error, logged_error) != 0 &&
+		publisher_state(publisher) != PUBLISHER_WAITING &&
+		publisher_state(publisher) != PUBLISHER_BLOCKED)
+	{
+		strlcpy(logged_error, error, sizeof(logged_error));
+		ereport(LOG, errmsg("outbox relay holds its messages"), errdetail("%s", error),
+				errhint("It tries again with growing delays until %s accepts.", broker));
+	}
+}
+
+void
+report_publisher(OutboxSlot *slot, const Publisher *publisher, const char *broker)
+{
+	const PublisherCounters *counters = publisher_counters(publisher);
+	RelayState               state = state_of(publisher);
+	uint64_t                 version;
+
+	report_error(slot, publisher, broker);
+	log_link(slot, link_of(state), broker, publisher_last_error(publisher, &version));
+	set_counters(slot, counters);
+	if (counters->confirmed != seen_confirmed || strcmp(slot->broker, broker) != 0)
+	{
+		LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
+		strlcpy(slot->broker, broker, sizeof(slot->broker));
+		if (counters->confirmed != seen_confirmed)
+			slot->last_confirmed_at = GetCurrentTimestamp();
+		LWLockRelease(&slot->text_lock);
+		seen_confirmed = counters->confirmed;
+	}
+	pg_atomic_write_u32(&slot->state, state);
+}
+
+void
+report_state(OutboxSlot *slot, RelayState state, const char *reason)
+{
+	if (reason != NULL)
+	{
+		set_error(slot, reason);
+		ereport(LOG, errmsg("outbox relay: %s", relay_state_name(state)), errdetail("%s", reason));
+	}
+	pg_atomic_write_u32(&slot->state, state);
+}

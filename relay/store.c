@@ -1,0 +1,713 @@
+/*
+ * store.c
+ *    Position and windows in the outbox tables.
+ *
+ * Tables are read by index scans on (xid, id) alone: after a TRUNCATE there are no statistics for
+ * a planner to go by. A window's events are found as (id, xid, table) first, sorted by id, and then
+ * fetched piece by piece, each piece in a transaction of its own: the rows are committed and are
+ * never updated or deleted, and this relay is the only one that empties tables, so any later
+ * snapshot sees them.
+ */
+#include "postgres.h"
+
+#include "relay/store.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "catalog/pg_control.h"
+#include "commands/dbcommands.h"
+#include "extension/event.h"
+#include "extension/settings.h"
+#include "miscadmin.h"
+#include "relay/decode.h"
+#include "relay/instance.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/pg_lsn.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+#define PIECE_BYTES (1024 * 1024)
+#define PIECE_EVENTS 1024
+
+/* An event of the open window. */
+typedef struct EventRef
+{
+	int64  id;
+	uint64 xid;
+	int    table;
+} EventRef;
+
+/* A window that is opened and not wholly confirmed. */
+typedef struct StoreWindow
+{
+	uint64   number;
+	Position position; /* once it is confirmed */
+} StoreWindow;
+
+struct Store
+{
+	OutboxSlot   *slot;
+	MemoryContext context; /* as long as the store */
+	MemoryContext window_context; /* refs of the open window */
+	MemoryContext piece_context;  /* events handed out by store_read */
+	char          instance[64];
+
+	Position position; /* confirmed */
+	Position last;     /* of the newest window */
+	bool     dirty;    /* events were confirmed since the position was saved */
+
+	StoreWindow *windows; /* opened, oldest first */
+	int          window_count, window_capacity;
+	uint64       last_number;
+
+	EventRef *refs; /* of the open window */
+	size_t    ref_count, ref_capacity, ref_next;
+	char      lsn[32];
+};
+
+/* pg_snapshot as stored (xid8funcs.c); an on-disk format, hence stable. */
+typedef struct StoredSnapshot
+{
+	int32             varsize;
+	uint32            xid_count;
+	FullTransactionId xmin, xmax;
+	FullTransactionId xids[FLEXIBLE_ARRAY_MEMBER];
+} StoredSnapshot;
+
+/* ---- positions -------------------------------------------------------------------------------- */
+
+static void
+position_free(Position *position)
+{
+	if (position->xids != NULL)
+		pfree(position->xids);
+	*position = (Position){0};
+}
+
+static Position
+position_copy(const Position *from, MemoryContext context)
+{
+	Position copy = *from;
+
+	copy.xids = MemoryContextAlloc(context, Max(from->xid_count, 1) * sizeof(uint64));
+	memcpy(copy.xids, from->xids, from->xid_count * sizeof(uint64));
+	return copy;
+}
+
+/* A pg_snapshot as a position in the current context. */
+static Position
+position_from_datum(Datum datum)
+{
+	StoredSnapshot *stored = (StoredSnapshot *) PG_DETOAST_DATUM(datum);
+	Position        position;
+
+	position.xmin = U64FromFullTransactionId(stored->xmin);
+	position.xmax = U64FromFullTransactionId(stored->xmax);
+	position.xid_count = stored->xid_count;
+	position.xids = palloc(Max(stored->xid_count, 1) * sizeof(uint64));
+	for (uint32 i = 0; i < stored->xid_count; i++)
+		position.xids[i] = U64FromFullTransactionId(stored->xids[i]);
+	return position;
+}
+
+static Datum
+position_to_datum(const Position *position)
+{
+	Size            size = offsetof(StoredSnapshot, xids) +
+						   position->xid_count * sizeof(FullTransactionId);
+	StoredSnapshot *stored = palloc0(size);
+
+	SET_VARSIZE(stored, size);
+	stored->xid_count = (uint32) position->xid_count;
+	stored->xmin = FullTransactionIdFromU64(position->xmin);
+	stored->xmax = FullTransactionIdFromU64(position->xmax);
+	for (size_t i = 0; i < position->xid_count; i++)
+		stored->xids[i] = FullTransactionIdFromU64(position->xids[i]);
+	return PointerGetDatum(stored);
+}
+
+/* The active snapshot as a position in the current context. */
+static Position
+position_of_active_snapshot(void)
+{
+	return position_from_datum(DirectFunctionCall1(pg_current_snapshot, (Datum) 0));
+}
+
+/* Shows the confirmed position to the views. */
+static void
+share_position(const Store *store)
+{
+	SharedPosition *shared;
+
+	if (store->slot == NULL)
+		return;
+	shared = &store->slot->position;
+	LWLockAcquire(&store->slot->text_lock, LW_EXCLUSIVE);
+	shared->valid = store->position.xid_count <= OUTBOX_MAX_POSITION_XIDS;
+	if (shared->valid)
+	{
+		shared->xmin = store->position.xmin;
+		shared->xmax = store->position.xmax;
+		shared->xid_count = (int) store->position.xid_count;
+		memcpy(shared->xids, store->position.xids, store->position.xid_count * sizeof(uint64));
+	}
+	LWLockRelease(&store->slot->text_lock);
+}
+
+static void
+set_position(Store *store, const Position *position)
+{
+	Position copy = position_copy(position, store->context);
+
+	position_free(&store->position);
+	store->position = copy;
+	share_position(store);
+}
+
+/* ---- scanning one table ----------------------------------------------------------------------- */
+
+/* One outbox table with its index, open for reading. */
+typedef struct TableScan
+{
+	Relation       table, index;
+	IndexScanDesc  scan;
+	TupleTableSlot *slot;
+} TableScan;
+
+static bool
+table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count)
+{
+	Oid   oid = event_table_oid(number);
+	List *indexes;
+
+	if (!OidIsValid(oid))
+		return false;
+	scan->table = table_open(oid, AccessShareLock);
+	indexes = RelationGetIndexList(scan->table);
+	if (list_length(indexes) != 1)
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("outbox table \"%s\" must have exactly one index",
+					   RelationGetRelationName(scan->table)),
+				errhint("Drop the indexes that were added to it."));
+	scan->index = index_open(linitial_oid(indexes), AccessShareLock);
+	scan->slot = table_slot_create(scan->table, NULL);
+	scan->scan = index_beginscan(scan->table, scan->index, snapshot, key_count, 0);
+	list_free(indexes);
+	return true;
+}
+
+/* Locks are given back at once: readers must not stand in rotation's way. */
+static void
+table_scan_end(TableScan *scan)
+{
+	index_endscan(scan->scan);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	index_close(scan->index, AccessShareLock);
+	table_close(scan->table, AccessShareLock);
+}
+
+static ScanKeyData
+xid_key(StrategyNumber strategy, uint64 xid)
+{
+	ScanKeyData key;
+	RegProcedure procedure = strategy == BTEqualStrategyNumber ? F_XID8EQ : F_XID8GE;
+
+	ScanKeyInit(&key, 1, strategy, procedure,
+				FullTransactionIdGetDatum(FullTransactionIdFromU64(xid)));
+	return key;
+}
+
+/* Called for each row; false ends the scan. */
+typedef bool (*RowFunction)(void *context, int table, TupleTableSlot *row);
+
+static bool
+scan_range(TableScan *scan, int number, ScanKey key, RowFunction function, void *context)
+{
+	bool more = true;
+
+	index_rescan(scan->scan, key, 1, NULL, 0);
+	while (more && index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		more = function(context, number, scan->slot);
+	}
+	return more;
+}
+
+/* All rows of one table that the snapshot sees and the position does not contain. */
+static bool
+scan_table(const Position *position, Snapshot snapshot, int number, RowFunction function,
+		   void *context)
+{
+	TableScan   scan;
+	ScanKeyData key = xid_key(BTGreaterEqualStrategyNumber,
+							  Max(position->xmax, (uint64) EVENT_XID_FIRST));
+	bool        more;
+
+	if (!table_scan_begin(&scan, number, snapshot, 1))
+		return true;
+	more = scan_range(&scan, number, &key, function, context);
+	for (size_t i = 0; more && i < position->xid_count; i++)
+	{
+		key = xid_key(BTEqualStrategyNumber, position->xids[i]);
+		more = scan_range(&scan, number, &key, function, context);
+	}
+	table_scan_end(&scan);
+	return more;
+}
+
+static void
+scan_tables(const Position *position, Snapshot snapshot, RowFunction function, void *context)
+{
+	for (int number = 0; number < EVENT_TABLES; number++)
+	{
+		if (!scan_table(position, snapshot, number, function, context))
+			return;
+	}
+}
+
+static Datum
+row_get(TupleTableSlot *row, AttrNumber column)
+{
+	bool  is_null;
+	Datum value = slot_getattr(row, column, &is_null);
+
+	if (is_null)
+		ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
+				errmsg("outbox row without a value in column %d", column));
+	return value;
+}
+
+/* ---- opening ---------------------------------------------------------------------------------- */
+
+typedef struct NewestPosition
+{
+	int64    id;
+	Position position;
+} NewestPosition;
+
+static bool
+take_newest(void *context, int table, TupleTableSlot *row)
+{
+	NewestPosition *newest = context;
+	int64           id = DatumGetInt64(row_get(row, EVENT_ID));
+
+	(void) table;
+	if (id > newest->id)
+	{
+		position_free(&newest->position);
+		newest->id = id;
+		newest->position = position_from_datum(row_get(row, EVENT_SNAPSHOT));
+	}
+	return false; /* scanned backwards: the first of a table is its newest */
+}
+
+bool
+store_read_position(Snapshot snapshot, Position *position)
+{
+	NewestPosition newest = {0};
+
+	for (int number = 0; number < EVENT_TABLES; number++)
+	{
+		ScanKeyData key = xid_key(BTEqualStrategyNumber, EVENT_XID_POSITION);
+		TableScan   scan;
+
+		if (!table_scan_begin(&scan, number, snapshot, 1))
+			continue;
+		index_rescan(scan.scan, &key, 1, NULL, 0);
+		if (index_getnext_slot(scan.scan, BackwardScanDirection, scan.slot))
+			take_newest(&newest, number, scan.slot);
+		table_scan_end(&scan);
+	}
+	*position = newest.position;
+	return newest.id != 0;
+}
+
+static Store *
+store_new(OutboxSlot *slot)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "outbox store",
+												  ALLOCSET_DEFAULT_SIZES);
+	Store *store = MemoryContextAllocZero(context, sizeof(*store));
+
+	store->slot = slot;
+	store->context = context;
+	store->window_context = AllocSetContextCreate(context, "outbox window", ALLOCSET_DEFAULT_SIZES);
+	store->piece_context = AllocSetContextCreate(context, "outbox piece", ALLOCSET_DEFAULT_SIZES);
+	store->window_capacity = 16;
+	store->windows = MemoryContextAlloc(context, store->window_capacity * sizeof(StoreWindow));
+	return store;
+}
+
+/* Where to begin. Without any position everything that is there is published: too much rather than
+ * too little. */
+static void
+load_position(Store *store)
+{
+	Position position;
+
+	if (!store_read_position(GetActiveSnapshot(), &position))
+		position = (Position){.xmin = EVENT_XID_FIRST, .xmax = EVENT_XID_FIRST};
+	set_position(store, &position);
+	store->last = position_copy(&position, store->context);
+}
+
+static bool
+position_from_the_future(const Position *position)
+{
+	return position->xmax > U64FromFullTransactionId(ReadNextFullTransactionId());
+}
+
+StoreOpening
+store_open(OutboxSlot *slot, Store **result, const char **reason)
+{
+	StoreOpening opening = STORE_OPENED;
+	Store       *store;
+
+	StartTransactionCommand();
+	if (!OidIsValid(event_table_oid(0)))
+	{
+		CommitTransactionCommand();
+		return STORE_MISSING;
+	}
+	PushActiveSnapshot(GetTransactionSnapshot());
+	store = store_new(slot);
+	if (!instance_is_ours(store->instance, sizeof(store->instance)))
+	{
+		opening = STORE_COPIED;
+		*reason = "this outbox is a copy of another database's: see outbox.adopt()";
+	}
+	load_position(store);
+	if (opening == STORE_OPENED && position_from_the_future(&store->position))
+	{
+		opening = STORE_COPIED;
+		*reason = "the outbox's position lies in the future of this cluster's transaction ids: "
+				  "see outbox.adopt()";
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	*result = store;
+	return opening;
+}
+
+const char *
+store_instance(const Store *store)
+{
+	return store->instance;
+}
+
+/* ---- windows ---------------------------------------------------------------------------------- */
+
+/* What gathering a window needs beside its rows. */
+typedef struct Gathering
+{
+	Store *store;
+	bool   has_messages;
+} Gathering;
+
+static bool
+gather_row(void *context, int table, TupleTableSlot *row)
+{
+	Gathering *gathering = context;
+	Store     *store = gathering->store;
+	bool       no_routing_key;
+
+	if (store->ref_count == store->ref_capacity)
+	{
+		store->ref_capacity *= 2;
+		store->refs = repalloc_huge(store->refs, store->ref_capacity * sizeof(EventRef));
+	}
+	store->refs[store->ref_count++] = (EventRef){
+		.id = DatumGetInt64(row_get(row, EVENT_ID)),
+		.xid = U64FromFullTransactionId(DatumGetFullTransactionId(row_get(row, EVENT_XID))),
+		.table = table,
+	};
+	slot_getattr(row, EVENT_ROUTING_KEY, &no_routing_key);
+	if (!no_routing_key)
+		gathering->has_messages = true;
+	return true;
+}
+
+static int
+compare_refs(const void *a, const void *b)
+{
+	int64 left = ((const EventRef *) a)->id;
+	int64 right = ((const EventRef *) b)->id;
+
+	return left < right ? -1 : left > right;
+}
+
+/* The end of WAL as a position that can be flushed and that a standby can reach: just behind the
+ * header of a page that is not written yet, the insert position is rounded down to the page. */
+static XLogRecPtr
+insert_position(void)
+{
+	XLogRecPtr lsn = GetXLogInsertRecPtr();
+	uint32     header = XLogSegmentOffset(lsn, wal_segment_size) < XLOG_BLCKSZ ? SizeOfXLogLongPHD
+																			   : SizeOfXLogShortPHD;
+
+	if (lsn % XLOG_BLCKSZ == header)
+		lsn -= header;
+	return lsn;
+}
+
+static void
+remember_window(Store *store, const Position *position)
+{
+	if (store->window_count == store->window_capacity)
+	{
+		store->window_capacity *= 2;
+		store->windows = repalloc(store->windows, store->window_capacity * sizeof(StoreWindow));
+	}
+	store->windows[store->window_count++] = (StoreWindow){
+		.number = ++store->last_number,
+		.position = position_copy(position, store->context),
+	};
+}
+
+/* The newest window ends at `position`. */
+static void
+set_last(Store *store, const Position *position)
+{
+	Position copy = position_copy(position, store->context);
+
+	position_free(&store->last);
+	store->last = copy;
+}
+
+bool
+store_open_window(Store *store, uint64_t *number, const char **lsn)
+{
+	Gathering  gathering = {.store = store};
+	Position   present;
+	XLogRecPtr end;
+
+	MemoryContextReset(store->window_context);
+	store->ref_capacity = 64;
+	store->ref_count = store->ref_next = 0;
+	store->refs = MemoryContextAlloc(store->window_context, store->ref_capacity * sizeof(EventRef));
+
+	StartTransactionCommand();
+	/* One snapshot for the window's end and for its rows: with two, what commits between them
+	 * would be in neither this window nor the next. */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	present = position_of_active_snapshot();
+	if (!position_not_older(&store->last, &present))
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("the outbox's position is newer than the present snapshot"),
+				errhint("Was the outbox restored from another cluster? See outbox.adopt()."));
+	scan_tables(&store->last, GetActiveSnapshot(), gather_row, &gathering);
+	end = insert_position();
+	set_last(store, &present);
+	if (store->ref_count > 0)
+		remember_window(store, &present);
+	else if (store->window_count == 0)
+		set_position(store, &present);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+
+	if (store->ref_count == 0)
+		return false;
+	/* An asynchronous commit that a crash undoes must not have been published as a message. */
+	if (gathering.has_messages)
+		XLogFlush(end);
+	qsort(store->refs, store->ref_count, sizeof(EventRef), compare_refs);
+	snprintf(store->lsn, sizeof(store->lsn), "%X/%X", LSN_FORMAT_ARGS(end));
+	*lsn = store->lsn;
+	*number = store->last_number;
+	return true;
+}
+
+/* Fetches one event by its index entry; its values go into the piece's context. */
+static Size
+fetch_event(TableScan *scan, const EventRef *ref, RelayEvent *event)
+{
+	ScanKeyData keys[2];
+	Size        size;
+
+	keys[0] = xid_key(BTEqualStrategyNumber, ref->xid);
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ref->id));
+	index_rescan(scan->scan, keys, 2, NULL, 0);
+	if (!index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
+		ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
+				errmsg("event %lld is gone from the outbox before it was published",
+					   (long long) ref->id),
+				errhint("Was an outbox table changed by hand?"));
+	size = decode_event(scan->slot, event);
+	return size;
+}
+
+size_t
+store_read(Store *store, const RelayEvent **events)
+{
+	TableScan     scans[EVENT_TABLES] = {0};
+	RelayEvent   *piece;
+	size_t        count = 0;
+	Size          bytes = 0;
+	MemoryContext caller;
+
+	MemoryContextReset(store->piece_context);
+	if (store->ref_next == store->ref_count)
+		return 0;
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	caller = MemoryContextSwitchTo(store->piece_context);
+	piece = palloc(Min(PIECE_EVENTS, store->ref_count - store->ref_next) * sizeof(RelayEvent));
+	while (count < PIECE_EVENTS && bytes < PIECE_BYTES && store->ref_next < store->ref_count)
+	{
+		const EventRef *ref = &store->refs[store->ref_next++];
+		TableScan      *scan = &scans[ref->table];
+
+		CHECK_FOR_INTERRUPTS();
+		if (scan->table == NULL &&
+			!table_scan_begin(scan, ref->table, GetActiveSnapshot(), 2))
+			ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
+					errmsg("the outbox tables are gone"));
+		bytes += fetch_event(scan, ref, &piece[count++]);
+	}
+	for (int number = 0; number < EVENT_TABLES; number++)
+	{
+		if (scans[number].table != NULL)
+			table_scan_end(&scans[number]);
+	}
+	MemoryContextSwitchTo(caller);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	*events = piece;
+	return count;
+}
+
+void
+store_confirmed(Store *store, uint64_t number)
+{
+	int done = 0;
+
+	while (done < store->window_count && store->windows[done].number <= number)
+		done++;
+	if (done == 0)
+		return;
+	set_position(store, &store->windows[done - 1].position);
+	for (int i = 0; i < done; i++)
+		position_free(&store->windows[i].position);
+	store->window_count -= done;
+	memmove(store->windows, store->windows + done, store->window_count * sizeof(StoreWindow));
+	store->dirty = true;
+}
+
+uint64_t
+store_last_window(const Store *store)
+{
+	return store->last_number;
+}
+
+const Position *
+store_position(const Store *store)
+{
+	return &store->position;
+}
+
+/* ---- saving ----------------------------------------------------------------------------------- */
+
+bool
+store_is_dirty(const Store *store)
+{
+	return store->dirty;
+}
+
+void
+store_write_position(Store *store)
+{
+	EventRow     row = {.xid = EVENT_XID_POSITION};
+	EventWriter *writer = event_writer_begin(shmem_current_table());
+
+	row.snapshot = position_to_datum(&store->position);
+	event_writer_insert(writer, &row);
+	event_writer_end(writer);
+	store->dirty = false;
+}
+
+void
+store_save_position(Store *store)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	store_write_position(store);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* ---- questions -------------------------------------------------------------------------------- */
+
+static bool
+found_one(void *context, int table, TupleTableSlot *row)
+{
+	(void) table;
+	(void) row;
+	*(bool *) context = true;
+	return false;
+}
+
+bool
+store_table_has_unpublished(const Store *store, int table)
+{
+	bool found = false;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	scan_table(&store->position, GetActiveSnapshot(), table, found_one, &found);
+	PopActiveSnapshot();
+	return found;
+}
+
+bool
+store_table_has_events(int table)
+{
+	Position nothing = {.xmin = EVENT_XID_FIRST, .xmax = EVENT_XID_FIRST};
+	bool     found = false;
+
+	scan_table(&nothing, GetActiveSnapshot(), table, found_one, &found);
+	return found;
+}
+
+typedef struct Counting
+{
+	int64       count, limit;
+	TimestampTz *oldest;
+	int64       *greatest_id;
+} Counting;
+
+static bool
+count_row(void *context, int table, TupleTableSlot *row)
+{
+	Counting   *counting = context;
+	TimestampTz created_at = DatumGetTimestampTz(row_get(row, EVENT_CREATED_AT));
+	int64       id = DatumGetInt64(row_get(row, EVENT_ID));
+
+	(void) table;
+	if (counting->count == 0 || created_at < *counting->oldest)
+		*counting->oldest = created_at;
+	if (counting->count == 0 || id > *counting->greatest_id)
+		*counting->greatest_id = id;
+	return ++counting->count < counting->limit;
+}
+
+int64
+store_count_pending(const Position *position, Snapshot snapshot, int64 limit, TimestampTz *oldest,
+					int64 *greatest_id)
+{
+	Counting counting = {.limit = limit, .oldest = oldest, .greatest_id = greatest_id};
+
+	scan_tables(position, snapshot, count_row, &counting);
+	return counting.count;
+}
