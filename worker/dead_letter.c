@@ -442,7 +442,7 @@ dead_letters_is_full(const DeadLetters *letters)
 const char *
 dead_letters_problem(const DeadLetters *letters)
 {
-	return letters->problem;
+	return letters->count > 0 ? letters->problem : "";
 }
 
 int

@@ -661,8 +661,8 @@ worker_run(const WorkerConfig *config, int stop_fd)
 	if (worker_open(&worker))
 	{
 		log_state(&worker);
-		while (!may_leave(&worker))
-			wait_for_events(&worker, turn(&worker));
+		for (bool busy = turn(&worker); !may_leave(&worker); busy = turn(&worker))
+			wait_for_events(&worker, busy);
 		log_stopped(&worker);
 	}
 	else

@@ -1,0 +1,287 @@
+/*
+ * config_test.c
+ *    Options of the worker: command line over environment over defaults, and what is refused.
+ */
+#include "worker/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static WorkerConfig config;
+static char         error[CONFIG_ERROR_BYTES];
+
+/* The environment of a test: one variable. */
+static const char *environment_name, *environment_value;
+
+static const char *
+environment(const char *name)
+{
+	return environment_name != NULL && strcmp(name, environment_name) == 0 ? environment_value
+																		   : NULL;
+}
+
+/* Arguments behind the program's name, closed by NULL. */
+static ConfigOutcome
+load(const char *first, ...)
+{
+	char   *argv[32] = {"outbox-worker"};
+	int     argc = 1;
+	va_list rest;
+
+	va_start(rest, first);
+	for (const char *arg = first; arg != NULL; arg = va_arg(rest, const char *))
+		argv[argc++] = (char *) arg;
+	va_end(rest);
+	config_free(&config);
+	error[0] = '\0';
+	return config_load(&config, argc, argv, environment, error);
+}
+
+static int
+no_environment(void **state)
+{
+	environment_name = NULL;
+	return 0;
+}
+
+static void
+defaults_are_those_of_the_contract(void **state)
+{
+	assert_int_equal(load(NULL), CONFIG_RUN);
+	assert_int_equal(config.amqp_url_count, 1);
+	assert_string_equal(config.amqp_urls[0].host, "localhost");
+	assert_string_equal(config.amqp_urls[0].vhost, "/");
+	assert_string_equal(config.redis_url.host, "localhost");
+	assert_string_equal(config.queue, "cache-invalidation");
+	assert_string_equal(config.exchange, "");
+	assert_int_equal(config.prefetch, 256);
+	assert_int_equal(config.stop_timeout_us, 10000000);
+	assert_int_equal(config.queue_type, QUEUE_CLASSIC);
+	assert_false(config.no_declare || config.dry_run || config.check);
+	assert_int_equal(config.log_level, LEVEL_INFO);
+	assert_true(strlen(config.name) > 2);
+}
+
+static void
+both_ways_to_give_a_value_and_the_last_counts(void **state)
+{
+	assert_int_equal(load("--queue=a", "--queue", "b", "--prefetch", "7", "--no-declare", NULL),
+					 CONFIG_RUN);
+	assert_string_equal(config.queue, "b");
+	assert_int_equal(config.prefetch, 7);
+	assert_true(config.no_declare);
+}
+
+static void
+the_command_line_goes_before_the_environment(void **state)
+{
+	environment_name = "OUTBOX_QUEUE";
+	environment_value = "from environment";
+	assert_int_equal(load(NULL), CONFIG_RUN);
+	assert_string_equal(config.queue, "from environment");
+	assert_int_equal(load("--queue=given", NULL), CONFIG_RUN);
+	assert_string_equal(config.queue, "given");
+	environment_value = "";
+	assert_int_equal(load(NULL), CONFIG_RUN);
+	assert_string_equal(config.queue, "cache-invalidation");
+}
+
+static void
+repeatable_options_replace_never_add(void **state)
+{
+	environment_name = "OUTBOX_ALLOW_PREFIX";
+	environment_value = " blog:\t author: ";
+	assert_int_equal(load(NULL), CONFIG_RUN);
+	assert_int_equal(config.allowed_count, 2);
+	assert_string_equal(config.allowed[1], "author:");
+	assert_int_equal(load("--allow-prefix=x", "--allow-prefix=y z", NULL), CONFIG_RUN);
+	assert_int_equal(config.allowed_count, 2);
+	assert_string_equal(config.allowed[1], "y z");
+}
+
+static void
+several_brokers(void **state)
+{
+	assert_int_equal(load("--amqp-url=amqp://a,amqp://b:1234/v", NULL), CONFIG_RUN);
+	assert_int_equal(config.amqp_url_count, 2);
+	assert_string_equal(config.amqp_urls[1].host, "b");
+	assert_string_equal(config.amqp_urls[1].vhost, "v");
+}
+
+static void
+help_and_version_win(void **state)
+{
+	assert_int_equal(load("--queue=x", "--help", NULL), CONFIG_HELP);
+	assert_int_equal(load("--version", "--nonsense", NULL), CONFIG_VERSION);
+}
+
+static void
+refused(const char *argument, const char *expected)
+{
+	assert_int_equal(load(argument, NULL), CONFIG_BAD);
+	assert_string_equal(error, expected);
+}
+
+static void
+bad_options_are_named(void **state)
+{
+	refused("--nonsense", "unknown option --nonsense (see --help)");
+	refused("--nonsense=secret", "unknown option --nonsense (see --help)");
+	refused("--metrics-listen=1", "unknown option --metrics-listen (see --help)");
+	refused("secret", "unexpected argument 1: options begin with -- (see --help)");
+	refused("--", "unknown option -- (see --help)");
+	refused("--queue", "--queue needs a value");
+	refused("--queue=", "--queue: must not be empty");
+	refused("--prefetch=0", "--prefetch: must be a whole number between 1 and 65535");
+	refused("--prefetch=70000", "--prefetch: must be a whole number between 1 and 65535");
+	refused("--prefetch=7x", "--prefetch: must be a whole number between 1 and 65535");
+	refused("--prefetch=", "--prefetch: must be a whole number between 1 and 65535");
+	refused("--queue-type=fast", "--queue-type: is neither classic nor quorum");
+	refused("--no-declare=maybe", "--no-declare: is neither on nor off");
+	refused("--log-level=loud", "--log-level: is none of error, warning, info, debug");
+	refused("--log-format=xml", "--log-format: is neither text nor json");
+	refused("--stop-timeout=10", "--stop-timeout: must be a whole number with a unit: ms, s or min");
+	refused("--stop-timeout=-1s", "--stop-timeout: must be between 0s and 60min");
+	refused("--stop-timeout=61min", "--stop-timeout: must be between 0s and 60min");
+}
+
+static void
+a_bad_variable_is_named(void **state)
+{
+	environment_name = "OUTBOX_PREFETCH";
+	environment_value = "many";
+	assert_int_equal(load(NULL), CONFIG_BAD);
+	assert_string_equal(error, "OUTBOX_PREFETCH: must be a whole number between 1 and 65535");
+	assert_int_equal(load("--prefetch=1", NULL), CONFIG_RUN); /* a higher layer hides it */
+}
+
+static void
+what_is_not_built_is_refused(void **state)
+{
+	refused("--amqp-url=amqps://h", "--amqp-url: amqps:// is not supported: this version has no TLS");
+	refused("--redis-url=rediss://h",
+			"--redis-url: rediss:// is not supported: this version has no TLS");
+	assert_int_equal(load("--redis-url=redis+sentinel://h1:1,h2:2/master", NULL), CONFIG_BAD);
+	assert_int_equal(load("--redis-url=redis+cluster://h1:1", NULL), CONFIG_BAD);
+	assert_int_equal(load("--redis-url=redis://a", "--redis-url=redis://b", NULL), CONFIG_BAD);
+	assert_non_null(strstr(error, "--redis-url: this version takes one"));
+}
+
+static void
+errors_show_no_password(void **state)
+{
+	static const char *const urls[] = {
+		"--amqp-url=amqp://u:secret@h:99999", "--amqp-url=http://u:secret@h",
+		"--amqp-url=amqp://u:secret%zz@h", "--redis-url=redis://u:secret@h/x",
+		"--redis-url=redis://u:secret@h:0", "--amqp-url=amqps://u:secret@h"};
+
+	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++)
+	{
+		assert_int_equal(load(urls[i], NULL), CONFIG_BAD);
+		assert_null(strstr(error, "secret"));
+		assert_int_equal(strncmp(error, "--", 2), 0);
+	}
+}
+
+/* A file with this text; its name until the next call. */
+static const char *
+file_with(const char *text)
+{
+	static char path[64];
+	int         fd;
+
+	strcpy(path, "/tmp/config_test.XXXXXX");
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+	return path;
+}
+
+static void
+password_files(void **state)
+{
+	const char *path = file_with("se cret\nsecond line\n");
+
+	assert_int_equal(load("--amqp-url=amqp://u:x@a,amqp://u@b", "--amqp-password-file", path,
+						  "--redis-password-file", path, NULL),
+					 CONFIG_RUN);
+	assert_string_equal(config.amqp_urls[0].password, "se cret");
+	assert_string_equal(config.amqp_urls[1].password, "se cret");
+	assert_string_equal(config.redis_url.password, "se cret");
+	unlink(path);
+	assert_int_equal(load("--amqp-password-file", path, NULL), CONFIG_BAD);
+	assert_non_null(strstr(error, "No such file"));
+	path = file_with("");
+	assert_int_equal(load("--redis-password-file", path, NULL), CONFIG_BAD);
+	assert_non_null(strstr(error, "--redis-password-file: "));
+	assert_non_null(strstr(error, "the file is empty"));
+	unlink(path);
+	path = file_with("\nx\n");
+	assert_int_equal(load("--redis-password-file", path, NULL), CONFIG_BAD);
+	unlink(path);
+}
+
+static void
+passwords_are_wiped_from_the_arguments(void **state)
+{
+	char  equals[] = "--amqp-url=amqp://u:se:cr@et@host/v";
+	char  list[] = "amqp://a:one@h1,amqp://b:two@h2";
+	char  plain[] = "--redis-url=redis://host:6379/0";
+	char  empty_user[] = "redis://:pw@host";
+	char *argv[] = {"outbox-worker", equals, "--amqp-url", list, plain, empty_user};
+
+	config_wipe_arguments(6, argv);
+	assert_string_equal(equals, "--amqp-url=amqp://u:xxxxxxxx@host/v");
+	assert_null(strstr(list, "one"));
+	assert_null(strstr(list, "two"));
+	assert_string_equal(plain, "--redis-url=redis://host:6379/0");
+	assert_string_equal(empty_user, "redis://:xx@host");
+}
+
+static void
+help_names_what_is_built_and_nothing_else(void **state)
+{
+	static const char *const absent[] = {"--metrics-listen", "--report-to", "--second-delete",
+										 "--config", "--replay-dead", "rediss", "sentinel"};
+	char  *text = NULL;
+	size_t size = 0;
+	FILE  *out = open_memstream(&text, &size);
+
+	config_print_help(out);
+	fclose(out);
+	assert_non_null(strstr(text, "--amqp-url=URL"));
+	assert_non_null(strstr(text, "OUTBOX_REDIS_URL"));
+	for (size_t i = 0; i < sizeof(absent) / sizeof(absent[0]); i++)
+		assert_null(strstr(text, absent[i]));
+	free(text);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(defaults_are_those_of_the_contract, no_environment),
+		cmocka_unit_test_setup(both_ways_to_give_a_value_and_the_last_counts, no_environment),
+		cmocka_unit_test_setup(the_command_line_goes_before_the_environment, no_environment),
+		cmocka_unit_test_setup(repeatable_options_replace_never_add, no_environment),
+		cmocka_unit_test_setup(several_brokers, no_environment),
+		cmocka_unit_test_setup(help_and_version_win, no_environment),
+		cmocka_unit_test_setup(bad_options_are_named, no_environment),
+		cmocka_unit_test_setup(a_bad_variable_is_named, no_environment),
+		cmocka_unit_test_setup(what_is_not_built_is_refused, no_environment),
+		cmocka_unit_test_setup(errors_show_no_password, no_environment),
+		cmocka_unit_test_setup(password_files, no_environment),
+		cmocka_unit_test_setup(passwords_are_wiped_from_the_arguments, no_environment),
+		cmocka_unit_test_setup(help_names_what_is_built_and_nothing_else, no_environment),
+	};
+	int failed = cmocka_run_group_tests_name("config", tests, NULL, NULL);
+
+	config_free(&config);
+	return failed;
+}
