@@ -12,7 +12,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE blog');
 
 my ($status, $output, $messages) = $node->psql('blog', 'CREATE EXTENSION pg_outbox');
 is($status, 0, 'CREATE EXTENSION works');
-like($messages, qr/WARNING:.*shared_preload_libraries/, 'it warns, naming shared_preload_libraries');
+like($messages, qr/WARNING:.*shared_preload_libraries/s, 'it warns, naming shared_preload_libraries');
 like($messages, qr/HINT:.*pg_outbox/, 'with a hint');
 
 $node->safe_psql('blog', q(
