@@ -19,6 +19,8 @@
 
 PG_MODULE_MAGIC;
 
+void _PG_init(void); /* before version 16 no header says so */
+
 void
 _PG_init(void)
 {

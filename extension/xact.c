@@ -19,7 +19,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "tcop/utility.h"
+#include "storage/lmgr.h"
 
 #include "compat.h"
 #include "flush.h"
@@ -132,12 +132,29 @@ xact_mark_dropped(void)
 	dropped = true;
 }
 
+/* Takes the lock that writing takes, so that the answer holds until this transaction ends. Waiting
+ * for it may bring the news that the table was dropped. */
+static bool
+outbox_is_there(void)
+{
+	int number = shmem_current_table();
+	Oid table = event_table_oid(number);
+
+	if (!OidIsValid(table))
+		return false;
+	LockRelationOid(table, RowExclusiveLock);
+	if (event_table_oid(number) == table)
+		return true;
+	UnlockRelationOid(table, RowExclusiveLock);
+	return false;
+}
+
 /* Where the outbox was dropped meanwhile, its events are dropped with it: as if this transaction
  * had committed just before. */
 static void
 flush_all(void)
 {
-	if (pending_count() > 0 && !OidIsValid(event_table_oid(0)))
+	if (pending_count() > 0 && !outbox_is_there())
 	{
 		ereport(WARNING,
 		        errmsg("events of this transaction were dropped together with the extension \"pg_outbox\""));
