@@ -30,6 +30,8 @@ sub build
 	open(my $lock, '>', "$arg{checkout}/build/.lock")
 	  or die "cannot write in $arg{checkout}/build: $!\n";
 	flock($lock, LOCK_EX) or die "lock of $arg{checkout}/build: $!\n";
+	# Asked now: once the copy is first in PATH, pg_config would speak of the copy.
+	$self->system_folder($_) for qw(bindir pkglibdir sharedir pgxs);
 	$self->make("-j$arg{jobs}", 'all', @{ $arg{targets} || [] });
 	$self->copy_server;
 	$self->make('install', "DESTDIR=$arg{root}", 'BINDIR=/usr/local/bin');
