@@ -33,7 +33,6 @@ struct Consumer
 
 	MqEvent message; /* handed out last */
 	bool    announce_lost;
-	bool    lost_settings;
 	char    lost_text[512];
 };
 
@@ -97,7 +96,6 @@ consumer_fail(Consumer *consumer, const char *text, bool settings, int64_t now_u
 	mq_session_close(consumer->session);
 	tags_reset(&consumer->tags);
 	snprintf(consumer->lost_text, sizeof(consumer->lost_text), "%s", text);
-	consumer->lost_settings = settings;
 	consumer->announce_lost = true;
 	consumer->reading = true;
 	if (consumer->state >= CONSUMER_PAUSED)
@@ -248,9 +246,7 @@ consumer_next(Consumer *consumer, int64_t now_us, ConsumerEvent *event)
 			return true;
 	}
 	consumer->announce_lost = false;
-	*event = (ConsumerEvent){.kind = CONSUMER_EVENT_LOST,
-							 .text = consumer->lost_text,
-							 .settings = consumer->lost_settings};
+	*event = (ConsumerEvent){.kind = CONSUMER_EVENT_LOST, .text = consumer->lost_text};
 	return true;
 }
 

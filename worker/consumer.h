@@ -42,7 +42,6 @@ typedef struct ConsumerEvent
 	TagRef            ref;
 	const MqEvent    *message; /* DELIVERY */
 	const char       *text;    /* LOST */
-	bool              settings; /* LOST: somebody has to change something */
 } ConsumerEvent;
 
 /* config: borrowed for the consumer's life. NULL: out of memory. */

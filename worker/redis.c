@@ -35,7 +35,6 @@ struct RedisLink
 	bool    ping_first; /* the oldest of them is our own PING */
 	bool    announce_ready;
 	bool    announce_lost;
-	bool    lost_settings;
 	char    lost_text[512];
 	int64_t answer_due_us; /* of the oldest unanswered command */
 	int64_t ping_due_us;
@@ -114,7 +113,6 @@ link_lost(RedisLink *link, const char *text, bool settings, int64_t now_us)
 {
 	if (text != link->lost_text)
 		snprintf(link->lost_text, sizeof(link->lost_text), "%s", text);
-	link->lost_settings = settings;
 	link->announce_lost = true;
 	redis_link_drop(link, settings, now_us);
 }
@@ -338,9 +336,7 @@ pending_announcement(RedisLink *link, RedisEvent *event)
 	if (link->announce_lost)
 	{
 		link->announce_lost = false;
-		*event = (RedisEvent){.kind = REDIS_EVENT_LOST,
-							  .text = link->lost_text,
-							  .settings = link->lost_settings};
+		*event = (RedisEvent){.kind = REDIS_EVENT_LOST, .text = link->lost_text};
 		return true;
 	}
 	if (link->announce_ready)

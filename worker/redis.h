@@ -49,7 +49,6 @@ typedef struct RedisEvent
 	RedisEventKind           kind;
 	const struct redisReply *reply; /* until the next call with this link */
 	const char              *text;  /* LOST: one line, without password */
-	bool                     settings; /* LOST: it waits for somebody to change something */
 } RedisEvent;
 
 /* url: copied. seed: see backoff.h. Begins to connect at the first step. NULL: out of memory. */

@@ -27,6 +27,7 @@
 #define MAX_DELIVERIES_PER_TURN 1024                    /* then Redis has its turn */
 #define GIVE_BACK_US ((int64_t) 60000000)               /* Redis is away for so long */
 #define STEADY_US ((int64_t) 2000000)                   /* and back for so long, to consume again */
+#define REASON_LOG_US ((int64_t) 10000000)              /* another reason is told after so long */
 #define DEAD_LETTER_LOG_US ((int64_t) 1000000)          /* one line in so long */
 
 typedef enum WorkerState
@@ -44,10 +45,11 @@ static const char *const state_names[] = {"starting", "consuming", "waiting for 
 /* Why one side does not work at present. */
 typedef struct Trouble
 {
-	bool present;
-	bool settings; /* it waits for somebody to change something */
-	bool is_news;  /* not told to the log yet */
-	char reason[512];
+	bool    present;
+	bool    is_news; /* not told to the log yet */
+	char    reason[512];
+	char    told_reason[512];
+	int64_t told_us;
 } Trouble;
 
 typedef struct Worker
@@ -85,14 +87,23 @@ worker_fail(Worker *worker, const char *reason)
 	worker->failed = true;
 }
 
+/* Each retry sets it again; told is the first reason, and another one after a while. */
 static void
-trouble_set(Trouble *trouble, const char *reason, bool settings)
+trouble_set(Trouble *trouble, const char *reason, int64_t now_us)
 {
-	if (!trouble->present || trouble->settings != settings)
+	snprintf(trouble->reason, sizeof(trouble->reason), "%s", reason);
+	if (!trouble->present || (strcmp(trouble->reason, trouble->told_reason) != 0 &&
+							  now_us >= trouble->told_us + REASON_LOG_US))
 		trouble->is_news = true;
 	trouble->present = true;
-	trouble->settings = settings;
-	snprintf(trouble->reason, sizeof(trouble->reason), "%s", reason);
+}
+
+static void
+trouble_told(Trouble *trouble, int64_t now_us)
+{
+	trouble->is_news = false;
+	trouble->told_us = now_us;
+	memcpy(trouble->told_reason, trouble->reason, sizeof(trouble->reason));
 }
 
 static WorkerState
@@ -149,7 +160,7 @@ update_state(Worker *worker)
 	worker->state = state;
 	log_state(worker);
 	if (trouble != NULL)
-		trouble->is_news = false;
+		trouble_told(trouble, worker->now_us);
 }
 
 /* Troubles beside the states: work of one kind that does not go on. */
@@ -184,10 +195,10 @@ redis_is_usable(const Worker *worker)
 }
 
 static void
-redis_went(Worker *worker, const char *reason, bool settings)
+redis_went(Worker *worker, const char *reason)
 {
 	deletion_lost(worker->deletion);
-	trouble_set(&worker->redis_trouble, reason, settings);
+	trouble_set(&worker->redis_trouble, reason, worker->now_us);
 	worker->redis_back_since_us = 0;
 	if (worker->redis_away_since_us == 0)
 		worker->redis_away_since_us = worker->now_us;
@@ -212,7 +223,7 @@ take_reply(Worker *worker, const struct redisReply *reply)
 	if (verdict != DELETION_DONE)
 	{
 		redis_link_drop(worker->redis, verdict == DELETION_SETTINGS, worker->now_us);
-		redis_went(worker, error, verdict == DELETION_SETTINGS);
+		redis_went(worker, error);
 	}
 	else if (worker->redis_away_since_us != 0 && redis_is_usable(worker))
 		redis_came(worker);
@@ -240,7 +251,7 @@ redis_turn(Worker *worker)
 			take_reply(worker, event.reply);
 			break;
 		case REDIS_EVENT_LOST:
-			redis_went(worker, event.text, event.settings);
+			redis_went(worker, event.text);
 			break;
 		}
 	}
@@ -442,7 +453,7 @@ consumer_turn(Worker *worker)
 			break;
 		case CONSUMER_EVENT_LOST:
 			forget_deliveries(worker);
-			trouble_set(&worker->broker_trouble, event.text, event.settings);
+			trouble_set(&worker->broker_trouble, event.text, worker->now_us);
 			break;
 		}
 	}

@@ -84,7 +84,7 @@ what_is_not_json_is_refused_with_the_place(void **state)
 	REFUSES("{\"keys\":[\"a\",]}", "not JSON: unexpected token at byte 14");
 	REFUSES("{'keys':['a']}", "not JSON: string or '}' expected at byte 2");
 	REFUSES("\xEF\xBB\xBF{\"keys\":[]}", "not JSON: a byte order mark at byte 0");
-	REFUSES("{\"keys\":[\"a\0b\"]}", "not JSON: control character 0x0 at byte 10");
+	REFUSES("{\"keys\":[\"a\0b\"]}", "not JSON: control character 0x0 at byte 11");
 }
 
 static void
