@@ -32,8 +32,7 @@ static void
 check_not_null(bool is_null, const char *what)
 {
 	if (is_null)
-		ereport(ERROR,
-		        errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 		        errmsg("%s must not be NULL", what));
 }
 
@@ -47,8 +46,8 @@ record_all(FunctionCallInfo fcinfo, const char *call, const char *what,
 	int    count;
 
 	check_not_null(PG_ARGISNULL(0), psprintf("the array of %ss", what));
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &elements,
-	                  &nulls, &count);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls,
+	                  &count);
 	for (int i = 0; i < count; i++)
 	{
 		check_not_null(nulls[i], psprintf("a %s", what));
@@ -91,8 +90,7 @@ static void
 check_destination(const char *exchange, const char *routing_key)
 {
 	if (exchange[0] == '\0' && routing_key[0] == '\0')
-		ereport(ERROR,
-		        errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		        errmsg("the queue of a message must not be empty"));
 }
 
@@ -100,11 +98,10 @@ static void
 check_payload_size(size_t size)
 {
 	if (size > (size_t) setting_max_payload)
-		ereport(ERROR,
-		        errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-		        errmsg("the payload of a message is too large"),
-		        errdetail("It has %zu bytes; outbox.max_payload is %d.", size,
-		                  setting_max_payload));
+		ereport(
+			ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			errmsg("the payload of a message is too large"),
+			errdetail("It has %zu bytes; outbox.max_payload is %d.", size, setting_max_payload));
 }
 
 /* As it goes out: numbers in jsonb may be far shorter than their text. */

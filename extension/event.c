@@ -4,9 +4,9 @@
  *
  * Ids come from a sequence without cache, so that a session never hands out an id it drew long ago.
  *
- * Tables are found by name, and believed only if they belong to the extension: where it was dropped,
- * anyone could make a schema of that name. The answer is kept until the table's relcache entry is
- * invalidated, which DROP EXTENSION does in every backend before its locks are free.
+ * Tables are found by name, and believed only if they belong to the extension: where it was
+ * dropped, anyone could make a schema of that name. The answer is kept until the table's relcache
+ * entry is invalidated, which DROP EXTENSION does in every backend before its locks are free.
  */
 #include "postgres.h"
 
@@ -97,8 +97,7 @@ event_table_oid(int number)
 static void
 report_missing(void)
 {
-	ereport(ERROR,
-	        errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+	ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 	        errmsg("events of this transaction cannot be recorded"),
 	        errdetail("The extension \"pg_outbox\" is not installed in this database any more."));
 }
@@ -107,21 +106,21 @@ report_missing(void)
 static void
 check_columns(Relation table)
 {
-	static const Oid types[EVENT_COLUMNS] = {INT8OID,      XID8OID,      TIMESTAMPTZOID, TEXTOID,
-	                                         TEXTOID,      TEXTARRAYOID, TEXTARRAYOID,   JSONBOID,
-	                                         BYTEAOID,     JSONBOID,     JSONBOID,
-	                                         PG_SNAPSHOTOID};
-	TupleDesc        columns = RelationGetDescr(table);
-	bool             same = columns->natts == EVENT_COLUMNS;
+	static const Oid types[EVENT_COLUMNS] = {
+		INT8OID,      XID8OID,  TIMESTAMPTZOID, TEXTOID,  TEXTOID,  TEXTARRAYOID,
+		TEXTARRAYOID, JSONBOID, BYTEAOID,       JSONBOID, JSONBOID, PG_SNAPSHOTOID};
+	TupleDesc columns = RelationGetDescr(table);
+	bool      same = columns->natts == EVENT_COLUMNS;
 
 	for (int i = 0; same && i < EVENT_COLUMNS; i++)
 		same = TupleDescAttr(columns, i)->atttypid == types[i];
 	if (!same)
-		ereport(ERROR,
-		        errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-		        errmsg("table \"outbox.%s\" does not have the columns of pg_outbox",
-		               RelationGetRelationName(table)),
-		        errhint("Run ALTER EXTENSION pg_outbox UPDATE, or restart sessions that loaded another version of the library."));
+		ereport(
+			ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("table \"outbox.%s\" does not have the columns of pg_outbox",
+		           RelationGetRelationName(table)),
+			errhint(
+				"Run ALTER EXTENSION pg_outbox UPDATE, or restart sessions that loaded another version of the library."));
 }
 
 static Oid

@@ -47,8 +47,7 @@ static void
 check_object(Datum value, const char *what)
 {
 	if (!JB_ROOT_IS_OBJECT(get_jsonb(value)))
-		ereport(ERROR,
-		        errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		        errmsg("%s of a message must be a JSON object", what));
 }
 
@@ -56,8 +55,7 @@ static void
 check_number(const JsonbValue *value)
 {
 	if (isinf(strtod(number_text(value), NULL)))
-		ereport(ERROR,
-		        errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 		        errmsg("a number in the headers of a message is out of range"),
 		        errdetail("It fits neither AMQP's 64-bit integer nor its double."));
 }
@@ -70,9 +68,7 @@ check_header_name(const JsonbValue *name, int depth)
 
 	text_check_name("the name of a header", text);
 	if (depth == 1 && strncmp(text, RESERVED_PREFIX, strlen(RESERVED_PREFIX)) == 0)
-		ereport(ERROR,
-		        errcode(ERRCODE_RESERVED_NAME),
-		        errmsg("header \"%s\" is reserved", text),
+		ereport(ERROR, errcode(ERRCODE_RESERVED_NAME), errmsg("header \"%s\" is reserved", text),
 		        errdetail("Headers whose name begins with \"%s\" are pg_outbox's own.",
 		                  RESERVED_PREFIX));
 	pfree(text);
@@ -82,11 +78,11 @@ check_header_name(const JsonbValue *name, int depth)
 static void
 check_recipients(Jsonb *headers, const char *name)
 {
-	JsonbValue     found;
-	JsonbIterator *iterator;
-	JsonbValue     item;
+	JsonbValue         found;
+	JsonbIterator     *iterator;
+	JsonbValue         item;
 	JsonbIteratorToken token;
-	bool           fits;
+	bool               fits;
 
 	if (getKeyJsonValueFromContainer(&headers->root, name, strlen(name), &found) == NULL)
 		return;
@@ -95,13 +91,12 @@ check_recipients(Jsonb *headers, const char *name)
 	while (fits && (token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
 	{
 		if (token == WJB_ELEM)
-			fits = item.type == jbvString &&
-				   text_utf8_length(item.val.string.val, item.val.string.len) <=
-					   TEXT_MAX_NAME_BYTES;
+			fits =
+				item.type == jbvString &&
+				text_utf8_length(item.val.string.val, item.val.string.len) <= TEXT_MAX_NAME_BYTES;
 	}
 	if (!fits)
-		ereport(ERROR,
-		        errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		        errmsg("header \"%s\" must be an array of strings of at most %d bytes", name,
 		               TEXT_MAX_NAME_BYTES));
 }
@@ -125,8 +120,7 @@ check_header_values(Jsonb *headers)
 		else if (item.type == jbvNumeric)
 			check_number(&item);
 		if (depth > MAX_HEADER_DEPTH)
-			ereport(ERROR,
-			        errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 			        errmsg("the headers of a message are nested deeper than %d", MAX_HEADER_DEPTH));
 	}
 }
@@ -143,8 +137,7 @@ headers_check(Datum headers)
 	length = text_utf8_length(text, strlen(text));
 	pfree(text);
 	if (length > MAX_HEADER_BYTES)
-		ereport(ERROR,
-		        errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 		        errmsg("the headers of a message are too large"),
 		        errdetail("They have %d bytes; at most %d are allowed.", length, MAX_HEADER_BYTES));
 	check_header_values(jsonb);
@@ -158,8 +151,7 @@ check_short_string(const char *name, const JsonbValue *value)
 	char *text;
 
 	if (value->type != jbvString)
-		ereport(ERROR,
-		        errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		        errmsg("property \"%s\" must be a string", name));
 	text = string_of(value);
 	text_check_name(psprintf("property \"%s\"", name), text);
@@ -177,8 +169,7 @@ check_whole_number(const char *name, const JsonbValue *value, bool string_too, d
 	else if (value->type == jbvString && string_too)
 		text = string_of(value);
 	if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text) || strtod(text, NULL) > limit)
-		ereport(ERROR,
-		        errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		        errmsg("property \"%s\" must be a whole number from 0 to %.0f", name, limit));
 }
 
@@ -201,10 +192,11 @@ check_property(const char *name, const JsonbValue *value)
 	else if (strcmp(name, "priority") == 0)
 		check_whole_number(name, value, false, MAX_PRIORITY);
 	else
-		ereport(ERROR,
-		        errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-		        errmsg("unknown property \"%s\"", name),
-		        errhint("Properties are message_id, correlation_id, reply_to, type, content_encoding, expiration and priority; anything else belongs into the headers."));
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("unknown property \"%s\"", name),
+			errhint(
+				"Properties are message_id, correlation_id, reply_to, type, content_encoding, expiration and priority; anything else belongs into the headers."));
 }
 
 void
@@ -213,7 +205,7 @@ properties_check(Datum properties)
 	JsonbIterator     *iterator;
 	JsonbValue         item;
 	JsonbIteratorToken token;
-	char              *name = NULL;
+	const char        *name = "";
 
 	check_object(properties, "the properties");
 	iterator = JsonbIteratorInit(&get_jsonb(properties)->root);
@@ -256,8 +248,8 @@ headers_with_traceparent(Datum headers)
 
 	if (setting_traceparent[0] == '\0')
 		return headers;
-	if (headers != (Datum) 0 && getKeyJsonValueFromContainer(&get_jsonb(headers)->root, name,
-	                                                         strlen(name), &found) != NULL)
+	if (headers != (Datum) 0 &&
+	    getKeyJsonValueFromContainer(&get_jsonb(headers)->root, name, strlen(name), &found) != NULL)
 		return headers;
 	return with_member(headers, name, setting_traceparent);
 }

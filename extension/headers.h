@@ -2,8 +2,8 @@
  * headers.h
  *    The headers and properties of a message: checked at the call, so that none is refused later.
  *
- * Both are jsonb. Headers become an AMQP table: integers int64, other numbers double, then booleans,
- * strings, nested tables and arrays.
+ * Both are jsonb. Headers become an AMQP table: integers int64, other numbers double, then
+ * booleans, strings, nested tables and arrays.
  */
 #ifndef OUTBOX_HEADERS_H
 #define OUTBOX_HEADERS_H

@@ -123,15 +123,13 @@ Datum
 outbox_installed(PG_FUNCTION_ARGS)
 {
 	if (!creating_extension)
-		ereport(ERROR,
-		        errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 		        errmsg("function \"outbox.installed()\" is part of CREATE EXTENSION"));
 	write_instance();
 	write_first_position();
 	xact_mark_installed();
 	if (outbox_shared == NULL)
-		ereport(WARNING,
-		        errmsg("events will be recorded, but no relay publishes them"),
+		ereport(WARNING, errmsg("events will be recorded, but no relay publishes them"),
 		        errdetail("The library \"pg_outbox\" was not loaded at server start."),
 		        errhint("Add pg_outbox to shared_preload_libraries and restart the server."));
 	PG_RETURN_VOID();

@@ -20,13 +20,10 @@ key_check(const char *what, const char *text, int length)
 	int utf8_length = text_utf8_length(text, length);
 
 	if (length == 0)
-		ereport(ERROR,
-		        errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		        errmsg("a %s must not be empty", what));
 	if (utf8_length > KEY_MAX_BYTES)
-		ereport(ERROR,
-		        errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-		        errmsg("a %s is too long", what),
+		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("a %s is too long", what),
 		        errdetail("It has %d bytes and begins with \"%.*s\"; at most %d are allowed.",
 		                  utf8_length, pg_mbcliplen(text, length, SHOWN_BYTES), text,
 		                  KEY_MAX_BYTES));

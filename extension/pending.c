@@ -37,7 +37,7 @@ static bool
 entries_equal(const PendingEntry *a, const PendingEntry *b)
 {
 	return a->hash == b->hash && a->kind == b->kind && a->length == b->length &&
-		   memcmp(a->of.data, b->of.data, a->length) == 0;
+	       memcmp(a->of.data, b->of.data, a->length) == 0;
 }
 
 #define SH_PREFIX keys
@@ -83,8 +83,8 @@ pending_begin(void)
 
 	if (pending != NULL)
 		return;
-	context = AllocSetContextCreate(TopTransactionContext, "outbox pending set",
-	                                ALLOCSET_DEFAULT_SIZES);
+	context =
+		AllocSetContextCreate(TopTransactionContext, "outbox pending set", ALLOCSET_DEFAULT_SIZES);
 	fresh = MemoryContextAllocZero(context, sizeof(Pending));
 	fresh->context = context;
 	fresh->capacity = INITIAL_ENTRIES;
@@ -291,8 +291,7 @@ pending_subcommit(int nest_level)
 	Assert(top_level() == nest_level);
 	top = &pending->marks[pending->mark_count - 1];
 	top->nest_level--;
-	if (top->nest_level == 1 ||
-	    (pending->mark_count > 1 && top[-1].nest_level == top->nest_level))
+	if (top->nest_level == 1 || (pending->mark_count > 1 && top[-1].nest_level == top->nest_level))
 		pending->mark_count--;
 }
 

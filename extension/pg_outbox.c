@@ -2,8 +2,9 @@
  * pg_outbox.c
  *    Where the library enters the server.
  *
- * Loaded through shared_preload_libraries it also gets shared memory and starts relays. Loaded late,
- * by a session's first call or trigger, it records events all the same; they wait for a relay.
+ * Loaded through shared_preload_libraries it also gets shared memory and starts relays. Loaded
+ * late, by a session's first call or trigger, it records events all the same; they wait for a
+ * relay.
  */
 #include "postgres.h"
 

@@ -3,9 +3,9 @@
  *    A column's value as text, alike in every session.
  *
  * A key must not depend on who writes the row: a session with another DateStyle would invalidate
- * other keys. So values are cast to text under fixed settings. Setting and restoring them costs more
- * than all else, so each type says which of them it depends on, a type that nobody knows depends on
- * all, and what has its fixed value already is left alone.
+ * other keys. So values are cast to text under fixed settings. Setting and restoring them costs
+ * more than all else, so each type says which of them it depends on, a type that nobody knows
+ * depends on all, and what has its fixed value already is left alone.
  *
  * Limits: a cast written by a user may look at other settings; that is its business.
  */
@@ -178,17 +178,17 @@ renderer_init(Renderer *renderer, Oid type, Oid collation, MemoryContext context
 	*renderer = (Renderer){.collation = collation, .needs = type_needs(base)};
 	switch (find_coercion_pathway(TEXTOID, base, COERCION_EXPLICIT, &function))
 	{
-		case COERCION_PATH_RELABELTYPE:
-			renderer->way = RENDER_TEXT;
-			break;
-		case COERCION_PATH_FUNC:
-			use_cast(renderer, function, context);
-			break;
-		case COERCION_PATH_NONE:
-		case COERCION_PATH_ARRAYCOERCE:
-		case COERCION_PATH_COERCEVIAIO:
-			use_output(renderer, base, context);
-			break;
+	case COERCION_PATH_RELABELTYPE:
+		renderer->way = RENDER_TEXT;
+		break;
+	case COERCION_PATH_FUNC:
+		use_cast(renderer, function, context);
+		break;
+	case COERCION_PATH_NONE:
+	case COERCION_PATH_ARRAYCOERCE:
+	case COERCION_PATH_COERCEVIAIO:
+		use_output(renderer, base, context);
+		break;
 	}
 }
 
@@ -257,14 +257,14 @@ render_append(const Renderer *renderer, Datum value, StringInfo out)
 {
 	switch (renderer->way)
 	{
-		case RENDER_TEXT:
-			append_text(value, out);
-			return true;
-		case RENDER_CAST:
-			return append_cast(renderer, value, out);
-		case RENDER_OUTPUT:
-			append_output(renderer, value, out);
-			return true;
+	case RENDER_TEXT:
+		append_text(value, out);
+		return true;
+	case RENDER_CAST:
+		return append_cast(renderer, value, out);
+	case RENDER_OUTPUT:
+		append_output(renderer, value, out);
+		return true;
 	}
 	pg_unreachable();
 }

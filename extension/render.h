@@ -15,9 +15,9 @@
 
 typedef enum RenderWay
 {
-	RENDER_TEXT,    /* it is text */
-	RENDER_CAST,    /* a cast function that gives text */
-	RENDER_OUTPUT   /* the type's output function */
+	RENDER_TEXT,  /* it is text */
+	RENDER_CAST,  /* a cast function that gives text */
+	RENDER_OUTPUT /* the type's output function */
 } RenderWay;
 
 typedef struct Renderer

@@ -45,8 +45,7 @@ index_open_for_rows(RowIndex *index, Oid oid)
 	index->info = BuildIndexInfo(index->relation);
 	if (index->info->ii_Expressions != NIL || index->info->ii_Predicate != NIL ||
 	    index->info->ii_ExclusionOps != NULL)
-		ereport(ERROR,
-		        errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 		        errmsg("index \"%s\" on a table of pg_outbox cannot be kept up to date",
 		               RelationGetRelationName(index->relation)),
 		        errdetail("Rows of the outbox are written below the executor."),

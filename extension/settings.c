@@ -2,11 +2,12 @@
  * settings.c
  *    Every outbox.* setting: name, default, range, check.
  *
- * All are for superusers (PGC_SUSET) but outbox.traceparent. None is PGC_POSTMASTER: those cannot be
- * defined by a session that loads the library late, and ALTER DATABASE could not set them.
+ * All are for superusers (PGC_SUSET) but outbox.traceparent. None is PGC_POSTMASTER: those cannot
+ * be defined by a session that loads the library late, and ALTER DATABASE could not set them.
  *
  * Check hooks run in every backend at every reload, so what they have to say about a value that is
- * merely unwise is said by the postmaster alone. The URL may hold a password: no message repeats it.
+ * merely unwise is said by the postmaster alone. The URL may hold a password: no message repeats
+ * it.
  */
 #include "postgres.h"
 
@@ -56,7 +57,8 @@ holds_secret(const MqUrl *urls, int count)
 	return false;
 }
 
-/* PGC_S_TEST is ALTER DATABASE, ALTER ROLE and CREATE FUNCTION ... SET: catalogs that all can read. */
+/* PGC_S_TEST is ALTER DATABASE, ALTER ROLE and CREATE FUNCTION ... SET: catalogs that all can read.
+ * */
 static bool
 check_amqp_url(char **value, void **extra, GucSource source)
 {
@@ -84,8 +86,7 @@ check_amqp_url(char **value, void **extra, GucSource source)
 		return false;
 	}
 	if (IsPostmasterEnvironment && !IsUnderPostmaster)
-		ereport(WARNING,
-		        errmsg("parameter \"outbox.amqp_url\" holds a password"),
+		ereport(WARNING, errmsg("parameter \"outbox.amqp_url\" holds a password"),
 		        errdetail("The server writes changed settings into its log."),
 		        errhint("Put the password into a file and name it in outbox.amqp_password_file."));
 	return true;
@@ -142,55 +143,50 @@ check_traceparent(char **value, void **extra, GucSource source)
 static void
 define_broker_settings(void)
 {
-	DefineCustomStringVariable("outbox.amqp_url",
-	                           "Where the broker is: amqp:// URLs, separated by commas.",
-	                           NULL, &setting_amqp_url, DEFAULT_URL, PGC_SUSET,
-	                           GUC_SUPERUSER_ONLY, check_amqp_url, NULL, NULL);
+	DefineCustomStringVariable(
+		"outbox.amqp_url", "Where the broker is: amqp:// URLs, separated by commas.", NULL,
+		&setting_amqp_url, DEFAULT_URL, PGC_SUSET, GUC_SUPERUSER_ONLY, check_amqp_url, NULL, NULL);
 	DefineCustomStringVariable("outbox.amqp_password_file",
-	                           "A file with the broker's password, kept out of the URL.",
-	                           NULL, &setting_amqp_password_file, "", PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("outbox.queue",
-	                           "The queue that invalidations go to.",
-	                           NULL, &setting_queue, "cache-invalidation", PGC_SUSET, 0,
-	                           check_queue, NULL, NULL);
+	                           "A file with the broker's password, kept out of the URL.", NULL,
+	                           &setting_amqp_password_file, "", PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("outbox.queue", "The queue that invalidations go to.", NULL,
+	                           &setting_queue, "cache-invalidation", PGC_SUSET, 0, check_queue,
+	                           NULL, NULL);
 	DefineCustomStringVariable("outbox.invalidation_exchange",
-	                           "An exchange for invalidations in place of the default one.",
-	                           NULL, &setting_invalidation_exchange, "", PGC_SUSET, 0,
-	                           check_exchange, NULL, NULL);
+	                           "An exchange for invalidations in place of the default one.", NULL,
+	                           &setting_invalidation_exchange, "", PGC_SUSET, 0, check_exchange,
+	                           NULL, NULL);
 	DefineCustomStringVariable("outbox.run_on",
-	                           "Relays run only where cluster_name is this; empty: anywhere.",
-	                           NULL, &setting_run_on, "", PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomEnumVariable("outbox.queue_type",
-	                         "The type of the queue where the relay declares it.",
-	                         NULL, &setting_queue_type, QUEUE_CLASSIC, queue_types, PGC_SUSET, 0,
-	                         NULL, NULL, NULL);
+	                           "Relays run only where cluster_name is this; empty: anywhere.", NULL,
+	                           &setting_run_on, "", PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable(
+		"outbox.queue_type", "The type of the queue where the relay declares it.", NULL,
+		&setting_queue_type, QUEUE_CLASSIC, queue_types, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("outbox.declare_topology",
 	                         "Declare the queue and its dead-letter queue where they are missing.",
 	                         NULL, &setting_declare_topology, true, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("outbox.max_keys_per_message",
-	                        "The most keys that one message carries.",
-	                        NULL, &setting_max_keys_per_message, 500, 1, MAX_KEYS_PER_MESSAGE,
-	                        PGC_SUSET, 0, NULL, NULL, NULL);
+	                        "The most keys that one message carries.", NULL,
+	                        &setting_max_keys_per_message, 500, 1, MAX_KEYS_PER_MESSAGE, PGC_SUSET,
+	                        0, NULL, NULL, NULL);
 }
 
 static void
 define_recording_settings(void)
 {
 	DefineCustomBoolVariable("outbox.enabled",
-	                         "Record events; off for bulk loads that need no invalidation.",
-	                         NULL, &setting_enabled, true, PGC_SUSET, 0, NULL, NULL, NULL);
+	                         "Record events; off for bulk loads that need no invalidation.", NULL,
+	                         &setting_enabled, true, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("outbox.max_pending_keys",
 	                        "Keys kept in a transaction's memory before they are written early.",
 	                        NULL, &setting_max_pending_keys, 10000, MIN_PENDING_KEYS,
 	                        MAX_PENDING_KEYS, PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("outbox.max_payload",
-	                        "The largest message that outbox.publish takes.",
+	DefineCustomIntVariable("outbox.max_payload", "The largest message that outbox.publish takes.",
 	                        NULL, &setting_max_payload, 1024 * 1024, MIN_PAYLOAD_BYTES,
 	                        MAX_PAYLOAD_BYTES, PGC_SUSET, GUC_UNIT_BYTE, NULL, NULL, NULL);
-	DefineCustomStringVariable("outbox.traceparent",
-	                           "W3C Trace Context for the header traceparent of messages.",
-	                           NULL, &setting_traceparent, "", PGC_USERSET, 0, check_traceparent,
-	                           NULL, NULL);
+	DefineCustomStringVariable(
+		"outbox.traceparent", "W3C Trace Context for the header traceparent of messages.", NULL,
+		&setting_traceparent, "", PGC_USERSET, 0, check_traceparent, NULL, NULL);
 }
 
 void

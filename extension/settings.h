@@ -16,12 +16,12 @@ typedef enum QueueType
 } QueueType;
 
 /* Where the broker is and what is sent there: read by the relay. */
-extern char *setting_amqp_url; /* one or several URLs, checked by mq_url_parse_list */
+extern char *setting_amqp_url;           /* one or several URLs, checked by mq_url_parse_list */
 extern char *setting_amqp_password_file; /* empty: the password in the URL counts */
 extern char *setting_queue;
 extern char *setting_invalidation_exchange; /* empty: the default exchange */
-extern char *setting_run_on; /* empty: relays run anywhere */
-extern int   setting_queue_type; /* QueueType */
+extern char *setting_run_on;                /* empty: relays run anywhere */
+extern int   setting_queue_type;            /* QueueType */
 extern bool  setting_declare_topology;
 extern int   setting_max_keys_per_message;
 

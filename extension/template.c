@@ -21,10 +21,10 @@
 
 typedef struct Parser
 {
-	const char      *start;
-	const char      *at;
-	StringInfoData   literal; /* collected since the last placeholder */
-	Template        *template;
+	const char    *start;
+	const char    *at;
+	StringInfoData literal; /* collected since the last placeholder */
+	Template *template;
 	int              capacity;
 	TemplateProblem *problem;
 } Parser;
@@ -45,11 +45,11 @@ fail(Parser *parser, int code, char *message, char *detail, char *hint)
 static bool
 fail_unbalanced(Parser *parser, const char *brace)
 {
-	return fail(parser, ERRCODE_SYNTAX_ERROR,
-	            psprintf("key template \"%s\" has unbalanced braces", parser->start),
-	            psprintf("The \"%c\" at position %d has no partner.", *brace,
-	                     position(parser, brace)),
-	            pstrdup("Write {{ and }} for literal braces."));
+	return fail(
+		parser, ERRCODE_SYNTAX_ERROR,
+		psprintf("key template \"%s\" has unbalanced braces", parser->start),
+		psprintf("The \"%c\" at position %d has no partner.", *brace, position(parser, brace)),
+		pstrdup("Write {{ and }} for literal braces."));
 }
 
 static void
@@ -109,11 +109,12 @@ parse_placeholder(Parser *parser)
 	else if (!read_quoted(parser, &name))
 		return fail_unbalanced(parser, brace);
 	if (*parser->at == '.' || *parser->at == '|')
-		return fail(parser, ERRCODE_FEATURE_NOT_SUPPORTED,
-		            psprintf("key template \"%s\" uses a path or a filter", parser->start),
-		            psprintf("The \"%c\" at position %d is not supported yet.", *parser->at,
-		                     position(parser, parser->at)),
-		            pstrdup("Write a name that holds \".\", \"|\" or \"}\" in double quotes: {\"a.b\"}."));
+		return fail(
+			parser, ERRCODE_FEATURE_NOT_SUPPORTED,
+			psprintf("key template \"%s\" uses a path or a filter", parser->start),
+			psprintf("The \"%c\" at position %d is not supported yet.", *parser->at,
+		             position(parser, parser->at)),
+			pstrdup("Write a name that holds \".\", \"|\" or \"}\" in double quotes: {\"a.b\"}."));
 	if (*parser->at != '}')
 		return fail_unbalanced(parser, brace);
 	if (name.len == 0)
@@ -155,10 +156,10 @@ template_parse(const char *text, Template *template, TemplateProblem *problem)
 		return fail(&parser, ERRCODE_SYNTAX_ERROR, pstrdup("key template is empty"),
 		            pstrdup("It would make an empty key."), NULL);
 	if (strlen(text) > KEY_MAX_BYTES)
-		return fail(&parser, ERRCODE_PROGRAM_LIMIT_EXCEEDED, pstrdup("key template is too long"),
-		            psprintf("It has %zu bytes; at most %d are allowed.", strlen(text),
-		                     KEY_MAX_BYTES),
-		            NULL);
+		return fail(
+			&parser, ERRCODE_PROGRAM_LIMIT_EXCEEDED, pstrdup("key template is too long"),
+			psprintf("It has %zu bytes; at most %d are allowed.", strlen(text), KEY_MAX_BYTES),
+			NULL);
 	while (*parser.at != '\0')
 	{
 		if (!parse_next(&parser))
@@ -204,9 +205,7 @@ template_matches_all(const Template *template)
 void
 template_report(const TemplateProblem *problem)
 {
-	ereport(ERROR,
-	        errcode(problem->code),
-	        errmsg("%s", problem->message),
+	ereport(ERROR, errcode(problem->code), errmsg("%s", problem->message),
 	        problem->detail != NULL ? errdetail("%s", problem->detail) : 0,
 	        problem->hint != NULL ? errhint("%s", problem->hint) : 0);
 	pg_unreachable();

@@ -2,8 +2,8 @@
  * template.h
  *    Key templates: "blog:{id}" taken apart.
  *
- * Pure: no catalogs, no ereport but for lack of memory. Problems come back as text, because the view
- * outbox.watched shows what a write would report.
+ * Pure: no catalogs, no ereport but for lack of memory. Problems come back as text, because the
+ * view outbox.watched shows what a write would report.
  */
 #ifndef OUTBOX_TEMPLATE_H
 #define OUTBOX_TEMPLATE_H

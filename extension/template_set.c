@@ -2,11 +2,11 @@
  * template_set.c
  *    The templates of one trigger, fitted to its table and kept for the next row.
  *
- * A set is thrown away when the table's relcache entry is invalidated: a column was renamed, dropped
- * or given another type, or the trigger was replaced. An invalidation may arrive while a set is being
- * made, and while one is in use (a cast may run code that changes a table). So an entry is marked
- * valid before its set is made, and a set that is replaced lives on until the transaction ends.
- * Source of the idea: PgQ, triggers/common.c.
+ * A set is thrown away when the table's relcache entry is invalidated: a column was renamed,
+ * dropped or given another type, or the trigger was replaced. An invalidation may arrive while a
+ * set is being made, and while one is in use (a cast may run code that changes a table). So an
+ * entry is marked valid before its set is made, and a set that is replaced lives on until the
+ * transaction ends. Source of the idea: PgQ, triggers/common.c.
  */
 #include "postgres.h"
 
@@ -141,7 +141,7 @@ bind_part(BoundPart *bound, Oid relation, const char *column, MemoryContext cont
 static void
 bind_template(TemplateSet *set, int index, Oid relation)
 {
-	Template       *template = &set->templates[index];
+	Template *template = &set->templates[index];
 	TemplateProblem problem;
 
 	if (!template_fits(template, relation, &problem))
@@ -208,11 +208,11 @@ forget_all(void)
 const TemplateSet *
 template_set_get(const TriggerData *trigger)
 {
-	Oid         oid = trigger->tg_trigger->tgoid;
-	Oid         relation = RelationGetRelid(trigger->tg_relation);
-	CacheEntry *entry;
+	Oid          oid = trigger->tg_trigger->tgoid;
+	Oid          relation = RelationGetRelid(trigger->tg_relation);
+	CacheEntry  *entry;
 	TemplateSet *set;
-	bool        found;
+	bool         found;
 
 	cache_begin();
 	entry = hash_search(cache, &oid, HASH_FIND, NULL);
@@ -253,7 +253,7 @@ bool
 template_set_expand(const TemplateSet *set, int index, TupleTableSlot *row, StringInfo key)
 {
 	const Template *template = &set->templates[index];
-	int             start = key->len;
+	int start = key->len;
 
 	for (int i = 0; i < template->part_count; i++)
 	{

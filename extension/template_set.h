@@ -15,8 +15,8 @@
 
 typedef struct TemplateSet TemplateSet;
 
-/* The templates of a trigger that fires. Kept until its table changes; borrowed until the end of the
- * transaction. ERROR where one is wrong or names no column. */
+/* The templates of a trigger that fires. Kept until its table changes; borrowed until the end of
+ * the transaction. ERROR where one is wrong or names no column. */
 const TemplateSet *template_set_get(const TriggerData *trigger);
 
 int             template_set_count(const TemplateSet *set);

@@ -39,9 +39,7 @@ text_check_name(const char *what, const char *text)
 	int length = text_utf8_length(text, strlen(text));
 
 	if (length > TEXT_MAX_NAME_BYTES)
-		ereport(ERROR,
-		        errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
-		        errmsg("%s is too long", what),
-		        errdetail("It has %d bytes in UTF-8; AMQP allows %d.", length,
-		                  TEXT_MAX_NAME_BYTES));
+		ereport(
+			ERROR, errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION), errmsg("%s is too long", what),
+			errdetail("It has %d bytes in UTF-8; AMQP allows %d.", length, TEXT_MAX_NAME_BYTES));
 }

@@ -3,8 +3,8 @@
  *    The trigger function outbox.invalidate(): changed rows to keys.
  *
  * A row trigger expands its templates for the old row and for the new one. An UPDATE that leaves
- * every column as it was records nothing: values are compared detoasted, since a large value written
- * again is stored elsewhere. TRUNCATE shows no rows, and becomes patterns.
+ * every column as it was records nothing: values are compared detoasted, since a large value
+ * written again is stored elsewhere. TRUNCATE shows no rows, and becomes patterns.
  *
  * Wrong use is found by CREATE TRIGGER where this library is loaded, else when the trigger fires.
  */
@@ -46,11 +46,12 @@ static void
 check_called_as_trigger(FunctionCallInfo fcinfo, const char *function)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-		        errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-		        errmsg("function \"%s\" must be called as a trigger", function),
-		        errdetail("It works on the rows of the statement that fires it."),
-		        errhint("Use it in CREATE TRIGGER ... EXECUTE FUNCTION, or use outbox.watch(); to record keys by hand, give them as arguments."));
+		ereport(
+			ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			errmsg("function \"%s\" must be called as a trigger", function),
+			errdetail("It works on the rows of the statement that fires it."),
+			errhint(
+				"Use it in CREATE TRIGGER ... EXECUTE FUNCTION, or use outbox.watch(); to record keys by hand, give them as arguments."));
 }
 
 static void
@@ -135,14 +136,16 @@ static void
 check_not_everything(const Template *template, const TriggerData *trigger)
 {
 	if (template_matches_all(template))
-		ereport(ERROR,
-		        errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-		        errmsg("TRUNCATE of \"%s\" would delete every key",
-		               RelationGetRelationName(trigger->tg_relation)),
-		        errdetail("Key template \"%s\" has no text of its own, so its pattern matches all keys.",
-		                  template->text),
-		        errhint("Give the template a prefix, or drop the TRUNCATE trigger \"%s\" and delete the keys by hand.",
-		                trigger->tg_trigger->tgname));
+		ereport(
+			ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("TRUNCATE of \"%s\" would delete every key",
+		           RelationGetRelationName(trigger->tg_relation)),
+			errdetail(
+				"Key template \"%s\" has no text of its own, so its pattern matches all keys.",
+				template->text),
+			errhint(
+				"Give the template a prefix, or drop the TRUNCATE trigger \"%s\" and delete the keys by hand.",
+				trigger->tg_trigger->tgname));
 }
 
 static void
@@ -151,7 +154,7 @@ record_truncate(const TriggerData *trigger, const TemplateSet *set)
 	for (int i = 0; i < template_set_count(set); i++)
 	{
 		const Template *template = template_set_text(set, i);
-		char           *text = template_pattern(template);
+		char *text = template_pattern(template);
 
 		if (template->has_placeholder)
 		{

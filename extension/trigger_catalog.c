@@ -116,7 +116,8 @@ trigger_use_is_right(const char *name, int16 type, int argument_count, TemplateP
 	}
 	*problem = (TemplateProblem){
 		ERRCODE_INVALID_OBJECT_DEFINITION, message, detail,
-		pstrdup("Write AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW EXECUTE FUNCTION outbox.invalidate('blog:{id}'), or AFTER TRUNCATE ... FOR EACH STATEMENT; or use outbox.watch().")};
+		pstrdup(
+			"Write AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW EXECUTE FUNCTION outbox.invalidate('blog:{id}'), or AFTER TRUNCATE ... FOR EACH STATEMENT; or use outbox.watch().")};
 	return false;
 }
 

@@ -3,8 +3,8 @@
  *    outbox.watch and outbox.unwatch: the two triggers of a table, made and dropped for its owner.
  *
  * watch locks the table as CREATE TRIGGER does (ShareRowExclusive: readers go on, writers wait),
- * unwatch as DROP TRIGGER does (AccessExclusive). Both honour lock_timeout. What they set up lives in
- * pg_trigger alone, so that pg_dump carries it. The commands run with the caller's rights.
+ * unwatch as DROP TRIGGER does (AccessExclusive). Both honour lock_timeout. What they set up lives
+ * in pg_trigger alone, so that pg_dump carries it. The commands run with the caller's rights.
  */
 #include "postgres.h"
 
@@ -42,13 +42,11 @@ get_relation(FunctionCallInfo fcinfo)
 	Oid relation;
 
 	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-		        errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 		        errmsg("the relation must not be NULL"));
 	relation = PG_GETARG_OID(0);
 	if (get_rel_relkind(relation) == '\0')
-		ereport(ERROR,
-		        errcode(ERRCODE_UNDEFINED_TABLE),
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
 		        errmsg("relation with OID %u does not exist", relation));
 	return relation;
 }
@@ -56,9 +54,7 @@ get_relation(FunctionCallInfo fcinfo)
 static void
 refuse_relation(const char *name, const char *detail)
 {
-	ereport(ERROR,
-	        errcode(ERRCODE_WRONG_OBJECT_TYPE),
-	        errmsg("cannot watch \"%s\"", name),
+	ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("cannot watch \"%s\"", name),
 	        errdetail("%s", detail),
 	        errhint("Watch the ordinary or partitioned table whose rows change."));
 }
@@ -98,14 +94,13 @@ check_right(Oid relation)
 static void
 check_template(const char *text, Oid relation)
 {
-	Template        template;
+	Template template;
 	TemplateProblem problem;
 
 	if (!template_parse(text, &template, &problem) || !template_fits(&template, relation, &problem))
 		template_report(&problem);
 	if (template_matches_all(&template))
-		ereport(ERROR,
-		        errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		        errmsg("key template \"%s\" has no text of its own", text),
 		        errdetail("TRUNCATE of \"%s\" would delete every key.", get_rel_name(relation)),
 		        errhint("Give the template a prefix, or make a row trigger by hand."));
@@ -122,8 +117,7 @@ get_templates(ArrayType *array, Oid relation)
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
 	if (count == 0)
-		ereport(ERROR,
-		        errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		        errmsg("a watched table needs at least one key template"));
 	initStringInfo(&list);
 	for (int i = 0; i < count; i++)
@@ -131,8 +125,7 @@ get_templates(ArrayType *array, Oid relation)
 		char *string;
 
 		if (nulls[i])
-			ereport(ERROR,
-			        errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 			        errmsg("a key template must not be NULL"));
 		string = TextDatumGetCString(elements[i]);
 		check_template(string, relation);
@@ -157,8 +150,7 @@ check_name_is_free(Oid relation, const char *name)
 	TriggerRow *row = find_trigger(relation, name);
 
 	if (row != NULL && !trigger_function_is_ours(row->function))
-		ereport(ERROR,
-		        errcode(ERRCODE_DUPLICATE_OBJECT),
+		ereport(ERROR, errcode(ERRCODE_DUPLICATE_OBJECT),
 		        errmsg("trigger \"%s\" on table \"%s\" is not one of pg_outbox", name,
 		               get_rel_name(relation)),
 		        errhint("Rename it."));
@@ -191,8 +183,7 @@ outbox_watch(PG_FUNCTION_ARGS)
 	char    *templates;
 
 	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-		        errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 		        errmsg("a key template must not be NULL"));
 	check_watchable(relation);
 	check_right(relation);
@@ -202,12 +193,10 @@ outbox_watch(PG_FUNCTION_ARGS)
 	check_name_is_free(relation, TRUNCATE_TRIGGER);
 	relation_close(locked, NoLock);
 
-	run(psprintf("CREATE OR REPLACE TRIGGER " ROW_TRIGGER
-	             " AFTER INSERT OR UPDATE OR DELETE ON %s"
+	run(psprintf("CREATE OR REPLACE TRIGGER " ROW_TRIGGER " AFTER INSERT OR UPDATE OR DELETE ON %s"
 	             " FOR EACH ROW EXECUTE FUNCTION outbox.invalidate(%s)",
 	             qualified_name(relation), templates));
-	run(psprintf("CREATE OR REPLACE TRIGGER " TRUNCATE_TRIGGER
-	             " AFTER TRUNCATE ON %s"
+	run(psprintf("CREATE OR REPLACE TRIGGER " TRUNCATE_TRIGGER " AFTER TRUNCATE ON %s"
 	             " FOR EACH STATEMENT EXECUTE FUNCTION outbox.invalidate(%s)",
 	             qualified_name(relation), templates));
 	PG_RETURN_VOID();
@@ -217,8 +206,8 @@ Datum
 outbox_unwatch(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = {ROW_TRIGGER, TRUNCATE_TRIGGER};
-	Oid  relation = get_relation(fcinfo);
-	bool any = false;
+	Oid                      relation = get_relation(fcinfo);
+	bool                     any = false;
 
 	for (int i = 0; i < lengthof(names); i++)
 	{
@@ -246,8 +235,8 @@ outbox_trigger_templates(PG_FUNCTION_ARGS)
 	elements = palloc(sizeof(Datum) * Max(row->argument_count, 1));
 	for (int i = 0; i < row->argument_count; i++)
 		elements[i] = CStringGetTextDatum(row->arguments[i]);
-	PG_RETURN_ARRAYTYPE_P(construct_array(elements, row->argument_count, TEXTOID, -1, false,
-	                                      TYPALIGN_INT));
+	PG_RETURN_ARRAYTYPE_P(
+		construct_array(elements, row->argument_count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 Datum

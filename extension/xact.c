@@ -29,14 +29,14 @@
 #include "xact.h"
 
 #define MAX_PENDING_BYTES (16 * 1024 * 1024)
-#define SPILL_KEYS 512           /* a section worth a row, over the limit */
+#define SPILL_KEYS 512 /* a section worth a row, over the limit */
 #define SPILL_BYTES (256 * 1024)
 
 /* Of the running transaction. */
-static bool written;        /* rows were written: the relay has something to read */
-static bool flushed;        /* pre-commit is over: what comes now is written at once */
-static bool installed;      /* CREATE EXTENSION pg_outbox */
-static bool dropped;        /* DROP EXTENSION pg_outbox */
+static bool written;   /* rows were written: the relay has something to read */
+static bool flushed;   /* pre-commit is over: what comes now is written at once */
+static bool installed; /* CREATE EXTENSION pg_outbox */
+static bool dropped;   /* DROP EXTENSION pg_outbox */
 
 /* Written at the end of a subtransaction that has not committed yet; 0: none. */
 static int    ending_level;
@@ -47,7 +47,7 @@ static bool
 over_limit(void)
 {
 	return pending_count() >= (uint64) setting_max_pending_keys ||
-		   pending_bytes() >= MAX_PENDING_BYTES;
+	       pending_bytes() >= MAX_PENDING_BYTES;
 }
 
 static bool
@@ -156,8 +156,10 @@ flush_all(void)
 {
 	if (pending_count() > 0 && !outbox_is_there())
 	{
-		ereport(WARNING,
-		        errmsg("events of this transaction were dropped together with the extension \"pg_outbox\""));
+		ereport(
+			WARNING,
+			errmsg(
+				"events of this transaction were dropped together with the extension \"pg_outbox\""));
 		pending_remove(0, pending_count());
 	}
 	write_entries(0, pending_count());
@@ -192,24 +194,22 @@ xact_ended(XactEvent event, void *arg)
 {
 	switch (event)
 	{
-		case XACT_EVENT_PRE_COMMIT:
-		case XACT_EVENT_PRE_PREPARE:
-			flush_all();
-			break;
-		case XACT_EVENT_COMMIT:
-			wake_others();
-			forget_all();
-			break;
-		case XACT_EVENT_PREPARE:
-		case XACT_EVENT_ABORT:
-			forget_all();
-			break;
-		case XACT_EVENT_PARALLEL_PRE_COMMIT:
-		case XACT_EVENT_PARALLEL_COMMIT:
-		case XACT_EVENT_PARALLEL_ABORT:
-			/* workers record nothing; xact_may_record sees to it */
-			forget_all();
-			break;
+	case XACT_EVENT_PRE_COMMIT:
+	case XACT_EVENT_PRE_PREPARE:
+		flush_all();
+		break;
+	case XACT_EVENT_COMMIT:
+		wake_others();
+		forget_all();
+		break;
+	case XACT_EVENT_PREPARE:
+	case XACT_EVENT_ABORT:
+	/* parallel workers record nothing: xact_may_record sees to it */
+	case XACT_EVENT_PARALLEL_PRE_COMMIT:
+	case XACT_EVENT_PARALLEL_COMMIT:
+	case XACT_EVENT_PARALLEL_ABORT:
+		forget_all();
+		break;
 	}
 }
 
@@ -250,17 +250,17 @@ subxact_ended(SubXactEvent event, SubTransactionId mine, SubTransactionId parent
 {
 	switch (event)
 	{
-		case SUBXACT_EVENT_START_SUB:
-			break;
-		case SUBXACT_EVENT_PRE_COMMIT_SUB:
-			subxact_ending(GetCurrentTransactionNestLevel());
-			break;
-		case SUBXACT_EVENT_COMMIT_SUB:
-			subxact_committed(GetCurrentTransactionNestLevel());
-			break;
-		case SUBXACT_EVENT_ABORT_SUB:
-			subxact_aborted(GetCurrentTransactionNestLevel());
-			break;
+	case SUBXACT_EVENT_START_SUB:
+		break;
+	case SUBXACT_EVENT_PRE_COMMIT_SUB:
+		subxact_ending(GetCurrentTransactionNestLevel());
+		break;
+	case SUBXACT_EVENT_COMMIT_SUB:
+		subxact_committed(GetCurrentTransactionNestLevel());
+		break;
+	case SUBXACT_EVENT_ABORT_SUB:
+		subxact_aborted(GetCurrentTransactionNestLevel());
+		break;
 	}
 }
 
