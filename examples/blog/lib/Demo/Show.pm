@@ -7,6 +7,7 @@ package Demo::Show;
 
 use strict;
 use warnings;
+use utf8;
 use Exporter 'import';
 use POSIX ();
 use Text::Wrap ();
