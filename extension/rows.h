@@ -23,8 +23,7 @@ RowWriter *row_writer_begin(Oid table);
 /* The open table. */
 Relation row_writer_table(RowWriter *writer);
 
-/* Inserts one row; values and nulls have an entry for each column. Their memory may be freed after.
- * */
+/* Inserts one row; values and nulls have an entry for each column, and may be freed after. */
 void row_writer_insert(RowWriter *writer, const Datum *values, const bool *nulls);
 
 /* Closes; locks stay. */

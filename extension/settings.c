@@ -57,8 +57,7 @@ holds_secret(const MqUrl *urls, int count)
 	return false;
 }
 
-/* PGC_S_TEST is ALTER DATABASE, ALTER ROLE and CREATE FUNCTION ... SET: catalogs that all can read.
- * */
+/* PGC_S_TEST: ALTER DATABASE, ALTER ROLE and CREATE FUNCTION ... SET, catalogs that all can read. */
 static bool
 check_amqp_url(char **value, void **extra, GucSource source)
 {

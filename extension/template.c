@@ -3,12 +3,12 @@
  *    Key templates: "blog:{id}" taken apart.
  *
  *    template    := ( literal | "{{" | "}}" | placeholder )*
- *    placeholder := "{" name "}"
- *    name        := as written, up to the brace; in double quotes where it holds `.`, `|` or `}`,
+ *    placeholder := "{" name ( "." name )* ( "|" filter )* "}"
+ *    name        := as written, up to ".", "|" or "}"; in double quotes where it holds one of them,
  *                   a double quote in it doubled
+ *    filter      := "each" (the first one, once in a template), "lower", "upper", "md5"
  *
- * Every server encoding is a superset of ASCII whose longer characters have no ASCII bytes behind
- * the first, or is a client encoding that no server uses: so bytes can be looked at one by one.
+ * Every server encoding keeps ASCII bytes for ASCII characters, so bytes can be looked at singly.
  */
 #include "postgres.h"
 
@@ -19,6 +19,8 @@
 #include "keys.h"
 #include "template.h"
 
+#define MAX_FILTERS 16 /* of one placeholder; more than two make no sense */
+
 typedef struct Parser
 {
 	const char    *start;
@@ -26,6 +28,7 @@ typedef struct Parser
 	StringInfoData literal; /* collected since the last placeholder */
 	Template *template;
 	int              capacity;
+	bool             has_each;
 	TemplateProblem *problem;
 } Parser;
 
@@ -53,7 +56,7 @@ fail_unbalanced(Parser *parser, const char *brace)
 }
 
 static void
-add_part(Parser *parser, char *literal, char *column)
+add_part(Parser *parser, const TemplatePart *part)
 {
 	Template *template = parser->template;
 
@@ -62,7 +65,7 @@ add_part(Parser *parser, char *literal, char *column)
 		parser->capacity *= 2;
 		template->parts = repalloc(template->parts, sizeof(TemplatePart) * parser->capacity);
 	}
-	template->parts[template->part_count++] = (TemplatePart){literal, column};
+	template->parts[template->part_count++] = *part;
 }
 
 static void
@@ -70,7 +73,7 @@ end_literal(Parser *parser)
 {
 	if (parser->literal.len == 0)
 		return;
-	add_part(parser, pstrdup(parser->literal.data), NULL);
+	add_part(parser, &(TemplatePart){.literal = pstrdup(parser->literal.data)});
 	resetStringInfo(&parser->literal);
 }
 
@@ -96,35 +99,124 @@ read_plain(Parser *parser, StringInfo name)
 	parser->at += length;
 }
 
+/* A name of a column or a field, from where the parser is. NULL: *problem says why. */
+static char *
+parse_name(Parser *parser, const char *brace)
+{
+	StringInfoData name;
+
+	initStringInfo(&name);
+	if (*parser->at != '"')
+		read_plain(parser, &name);
+	else if (!read_quoted(parser, &name))
+	{
+		fail_unbalanced(parser, brace);
+		return NULL;
+	}
+	if (*parser->at == '\0' || strchr(".|}", *parser->at) == NULL)
+	{
+		fail_unbalanced(parser, brace);
+		return NULL;
+	}
+	if (name.len > 0)
+		return name.data;
+	fail(parser, ERRCODE_SYNTAX_ERROR,
+	     psprintf("key template \"%s\" has a placeholder without a name", parser->start),
+	     psprintf("It begins at position %d.", position(parser, brace)),
+	     pstrdup("Write {{ and }} for literal braces."));
+	return NULL;
+}
+
+static bool
+parse_path(Parser *parser, const char *brace, TemplatePart *part)
+{
+	int capacity = 0;
+
+	while (*parser->at == '.')
+	{
+		if (part->step_count == capacity)
+		{
+			capacity = capacity == 0 ? 4 : capacity * 2;
+			part->steps = part->steps == NULL ? palloc(sizeof(char *) * capacity)
+			                                  : repalloc(part->steps, sizeof(char *) * capacity);
+		}
+		parser->at++;
+		part->steps[part->step_count] = parse_name(parser, brace);
+		if (part->steps[part->step_count++] == NULL)
+			return false;
+	}
+	return true;
+}
+
+static bool
+fail_filter(Parser *parser, const char *what, const char *at)
+{
+	return fail(parser, ERRCODE_SYNTAX_ERROR,
+	            psprintf("key template \"%s\" %s", parser->start, what),
+	            psprintf("It stands at position %d.", position(parser, at)),
+	            pstrdup("Filters are lower, upper and md5; each comes before them, and once in a "
+	                    "template. Write a name that holds \"|\" in double quotes."));
+}
+
+static bool
+add_each(Parser *parser, TemplatePart *part, const char *at)
+{
+	if (parser->has_each || part->filter_count > 0)
+		return fail_filter(parser,
+		                   "has an \"each\" that is not the first filter, or not the only one", at);
+	parser->has_each = part->each = true;
+	return true;
+}
+
+static bool
+add_filter(Parser *parser, TemplatePart *part, const char *at, size_t length)
+{
+	static const char *const names[] = {"lower", "upper", "md5"};
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (strlen(names[i]) != length || strncmp(at, names[i], length) != 0)
+			continue;
+		if (part->filter_count == MAX_FILTERS)
+			return fail_filter(parser, "has too many filters", at);
+		part->filters[part->filter_count++] = (TemplateFilter) i;
+		return true;
+	}
+	return fail_filter(parser, psprintf("has the unknown filter \"%s\"", pnstrdup(at, length)), at);
+}
+
+static bool
+parse_filters(Parser *parser, TemplatePart *part)
+{
+	if (*parser->at == '|')
+		part->filters = palloc(sizeof(TemplateFilter) * MAX_FILTERS);
+	while (*parser->at == '|')
+	{
+		const char *at = parser->at + 1;
+		size_t      length = strcspn(at, "|}");
+		bool        is_each = length == strlen("each") && strncmp(at, "each", length) == 0;
+
+		if (is_each ? !add_each(parser, part, at) : !add_filter(parser, part, at, length))
+			return false;
+		parser->at = at + length;
+	}
+	return true;
+}
+
 static bool
 parse_placeholder(Parser *parser)
 {
-	const char    *brace = parser->at++;
-	StringInfoData name;
-	bool           quoted = *parser->at == '"';
+	const char  *brace = parser->at++;
+	TemplatePart part = {0};
 
-	initStringInfo(&name);
-	if (!quoted)
-		read_plain(parser, &name);
-	else if (!read_quoted(parser, &name))
-		return fail_unbalanced(parser, brace);
-	if (*parser->at == '.' || *parser->at == '|')
-		return fail(
-			parser, ERRCODE_FEATURE_NOT_SUPPORTED,
-			psprintf("key template \"%s\" uses a path or a filter", parser->start),
-			psprintf("The \"%c\" at position %d is not supported yet.", *parser->at,
-		             position(parser, parser->at)),
-			pstrdup("Write a name that holds \".\", \"|\" or \"}\" in double quotes: {\"a.b\"}."));
+	part.column = parse_name(parser, brace);
+	if (part.column == NULL || !parse_path(parser, brace, &part) || !parse_filters(parser, &part))
+		return false;
 	if (*parser->at != '}')
 		return fail_unbalanced(parser, brace);
-	if (name.len == 0)
-		return fail(parser, ERRCODE_SYNTAX_ERROR,
-		            psprintf("key template \"%s\" has a placeholder without a name", parser->start),
-		            psprintf("It begins at position %d.", position(parser, brace)),
-		            pstrdup("Write {{ and }} for literal braces."));
 	parser->at++;
 	end_literal(parser);
-	add_part(parser, NULL, name.data);
+	add_part(parser, &part);
 	parser->template->has_placeholder = true;
 	return true;
 }

@@ -12,11 +12,23 @@
 
 #include "access/attnum.h"
 
-/* A piece of a template: literal text, or a column's place. */
+typedef enum TemplateFilter
+{
+	FILTER_LOWER,
+	FILTER_UPPER,
+	FILTER_MD5
+} TemplateFilter;
+
+/* A piece of a template: literal text, or a placeholder. */
 typedef struct TemplatePart
 {
-	char *literal; /* NULL: a placeholder */
-	char *column;  /* NULL: literal text */
+	char           *literal; /* NULL: a placeholder */
+	char           *column;  /* NULL: literal text */
+	int             step_count;
+	char          **steps; /* path into the column's jsonb */
+	bool            each;  /* a key for each element */
+	int             filter_count;
+	TemplateFilter *filters; /* in their order, behind path and each */
 } TemplatePart;
 
 typedef struct Template

@@ -20,25 +20,18 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
-#include "render.h"
+#include "placeholder.h"
 #include "template_set.h"
 
 #define INITIAL_TRIGGERS 32
 #define MAX_TRIGGERS 1024 /* kept; a session that makes and drops tables must not grow */
-
-/* A placeholder's column; for literal parts unused. */
-typedef struct BoundPart
-{
-	AttrNumber column;
-	Renderer   renderer;
-} BoundPart;
 
 struct TemplateSet
 {
 	MemoryContext context;
 	int           count;
 	Template     *templates;
-	BoundPart   **bound; /* for each template, for each part */
+	Placeholder **bound; /* for each template, for each part; unused for literal ones */
 	uint32        needs;
 };
 
@@ -101,40 +94,52 @@ find_column(Oid relation, const char *name)
 	return NULL;
 }
 
+static bool
+part_fits(const Template *template, const TemplatePart *part, Oid relation,
+          TemplateProblem *problem)
+{
+	HeapTuple tuple = find_column(relation, part->column);
+	Oid       type;
+
+	if (!HeapTupleIsValid(tuple))
+	{
+		*problem =
+			(TemplateProblem){ERRCODE_UNDEFINED_COLUMN,
+		                      psprintf("key template \"%s\" names unknown column \"%s\"",
+		                               template->text, part->column),
+		                      psprintf("Table \"%s\" has no such column.", get_rel_name(relation)),
+		                      pstrdup("Write {{ and }} for literal braces.")};
+		return false;
+	}
+	type = ((Form_pg_attribute) GETSTRUCT(tuple))->atttypid;
+	ReleaseSysCache(tuple);
+	return placeholder_fits(template, part, type, problem);
+}
+
 bool
 template_fits(const Template *template, Oid relation, TemplateProblem *problem)
 {
 	for (int i = 0; i < template->part_count; i++)
 	{
-		const char *column = template->parts[i].column;
-		HeapTuple   tuple = column == NULL ? NULL : find_column(relation, column);
+		const TemplatePart *part = &template->parts[i];
 
-		if (HeapTupleIsValid(tuple))
-			ReleaseSysCache(tuple);
-		else if (column != NULL)
-		{
-			*problem = (TemplateProblem){
-				ERRCODE_UNDEFINED_COLUMN,
-				psprintf("key template \"%s\" names unknown column \"%s\"", template->text, column),
-				psprintf("Table \"%s\" has no such column.", get_rel_name(relation)),
-				pstrdup("Write {{ and }} for literal braces.")};
+		if (part->column != NULL && !part_fits(template, part, relation, problem))
 			return false;
-		}
 	}
 	return true;
 }
 
 static void
-bind_part(BoundPart *bound, Oid relation, const char *column, MemoryContext context)
+bind_part(Placeholder *bound, Oid relation, const TemplatePart *part, MemoryContext context)
 {
-	HeapTuple         tuple = find_column(relation, column);
+	HeapTuple         tuple = find_column(relation, part->column);
 	Form_pg_attribute attribute;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "column \"%s\" of relation %u vanished", column, relation);
+		elog(ERROR, "column \"%s\" of relation %u vanished", part->column, relation);
 	attribute = (Form_pg_attribute) GETSTRUCT(tuple);
-	bound->column = attribute->attnum;
-	renderer_init(&bound->renderer, attribute->atttypid, attribute->attcollation, context);
+	placeholder_bind(bound, part, attribute->attnum, attribute->atttypid, attribute->attcollation,
+	                 context);
 	ReleaseSysCache(tuple);
 }
 
@@ -146,12 +151,12 @@ bind_template(TemplateSet *set, int index, Oid relation)
 
 	if (!template_fits(template, relation, &problem))
 		template_report(&problem);
-	set->bound[index] = palloc0(sizeof(BoundPart) * Max(template->part_count, 1));
+	set->bound[index] = palloc0(sizeof(Placeholder) * Max(template->part_count, 1));
 	for (int i = 0; i < template->part_count; i++)
 	{
 		if (template->parts[i].column == NULL)
 			continue;
-		bind_part(&set->bound[index][i], relation, template->parts[i].column, set->context);
+		bind_part(&set->bound[index][i], relation, &template->parts[i], set->context);
 		set->needs |= set->bound[index][i].renderer.needs;
 	}
 }
@@ -168,7 +173,7 @@ set_make(const Trigger *trigger, Oid relation)
 	set->context = context;
 	set->count = trigger->tgnargs;
 	set->templates = palloc0(sizeof(Template) * Max(set->count, 1));
-	set->bound = palloc0(sizeof(BoundPart *) * Max(set->count, 1));
+	set->bound = palloc0(sizeof(Placeholder *) * Max(set->count, 1));
 	for (int i = 0; i < set->count; i++)
 	{
 		TemplateProblem problem;
@@ -249,26 +254,74 @@ template_set_needs(const TemplateSet *set)
 	return set->needs;
 }
 
-bool
-template_set_expand(const TemplateSet *set, int index, TupleTableSlot *row, StringInfo key)
+/* The value behind a placeholder's path. false: NULL, no key. */
+static bool
+get_value(const Placeholder *placeholder, TupleTableSlot *row, Datum *value)
+{
+	bool is_null;
+
+	*value = slot_getattr(row, placeholder->column, &is_null);
+	return !is_null && placeholder_follow(placeholder, value);
+}
+
+/* element: what a placeholder with `each` stands for in this key. false: no key. */
+static bool
+append_key(const TemplateSet *set, int index, TupleTableSlot *row, Datum element, StringInfo key)
 {
 	const Template *template = &set->templates[index];
-	int start = key->len;
 
+	resetStringInfo(key);
 	for (int i = 0; i < template->part_count; i++)
 	{
-		const BoundPart *bound = &set->bound[index][i];
-		bool             is_null;
-		Datum            value;
+		const TemplatePart *part = &template->parts[i];
+		const Placeholder  *placeholder = &set->bound[index][i];
+		Datum               value = element;
 
-		if (template->parts[i].literal != NULL)
+		if (part->literal != NULL)
 		{
-			appendStringInfoString(key, template->parts[i].literal);
+			appendStringInfoString(key, part->literal);
 			continue;
 		}
-		value = slot_getattr(row, bound->column, &is_null);
-		if (is_null || !render_append(&bound->renderer, value, key))
+		if (!part->each && !get_value(placeholder, row, &value))
+			return false;
+		if (!placeholder_append(placeholder, value, key))
 			return false;
 	}
-	return key->len > start;
+	return key->len > 0;
+}
+
+/* NULL: the template has none. */
+static const Placeholder *
+find_each(const TemplateSet *set, int index)
+{
+	for (int i = 0; i < set->templates[index].part_count; i++)
+	{
+		if (set->templates[index].parts[i].each)
+			return &set->bound[index][i];
+	}
+	return NULL;
+}
+
+void
+template_set_expand(const TemplateSet *set, int index, TupleTableSlot *row, StringInfo key,
+                    void (*emit)(const char *key, int length))
+{
+	const Placeholder *each = find_each(set, index);
+	PlaceholderValues  elements;
+	Datum              value;
+
+	if (each == NULL)
+	{
+		if (append_key(set, index, row, (Datum) 0, key))
+			emit(key->data, key->len);
+		return;
+	}
+	if (!get_value(each, row, &value))
+		return;
+	elements = placeholder_elements(each, value);
+	for (int i = 0; i < elements.count; i++)
+	{
+		if (!elements.nulls[i] && append_key(set, index, row, elements.values[i], key))
+			emit(key->data, key->len);
+	}
 }

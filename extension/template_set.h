@@ -25,9 +25,10 @@ const Template *template_set_text(const TemplateSet *set, int index);
 /* What render_pin needs while templates of the set are expanded. */
 uint32 template_set_needs(const TemplateSet *set);
 
-/* Appends the key that template `index` makes for a row. false: a placeholder is NULL, or the key
- * is empty: no key. */
-bool template_set_expand(const TemplateSet *set, int index, TupleTableSlot *row, StringInfo key);
+/* Gives emit every key that template `index` makes for a row: none where a placeholder is NULL or
+ * the key empty, several with `each`. key: a buffer to use. */
+void template_set_expand(const TemplateSet *set, int index, TupleTableSlot *row, StringInfo key,
+                         void (*emit)(const char *key, int length));
 
 /* Does the template fit the table? Looks at catalogs only. false: *problem says why. */
 bool template_fits(const Template *template, Oid relation, TemplateProblem *problem);

@@ -75,16 +75,19 @@ add_context(void *arg)
 }
 
 static void
+record_key(const char *key, int length)
+{
+	key_check("key", key, length);
+	xact_record_key(key, length);
+}
+
+static void
 record_row(Expansion *expansion, TupleTableSlot *row, StringInfo key)
 {
 	for (int i = 0; i < template_set_count(expansion->set); i++)
 	{
 		expansion->index = i;
-		resetStringInfo(key);
-		if (!template_set_expand(expansion->set, i, row, key))
-			continue;
-		key_check("key", key->data, key->len);
-		xact_record_key(key->data, key->len);
+		template_set_expand(expansion->set, i, row, key, record_key);
 	}
 }
 
@@ -167,8 +170,7 @@ record_truncate(const TriggerData *trigger, const TemplateSet *set)
 			StringInfoData key;
 
 			initStringInfo(&key);
-			(void) template_set_expand(set, i, NULL, &key);
-			xact_record_key(key.data, key.len);
+			template_set_expand(set, i, NULL, &key, record_key);
 		}
 	}
 }

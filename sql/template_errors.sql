@@ -16,7 +16,7 @@ CREATE TABLE wrong (id int, name text);
 :make ('blog:{"id"x}');
 :make ('');
 :make ('{name.first}');
-:make ('{name|lower}');
+:make ('{name|trim}');
 :make ();
 
 -- too long for a key
