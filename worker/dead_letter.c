@@ -16,6 +16,8 @@
 
 #define CONFIRM_LIMIT_US ((int64_t) 30000000)
 #define IDLE_LIMIT_US ((int64_t) 60000000)
+#define FIRST_NACK_PAUSE_US ((int64_t) 100000)
+#define LONGEST_NACK_PAUSE_US ((int64_t) 5000000)
 
 typedef enum LettersState
 {
@@ -54,6 +56,8 @@ struct DeadLetters
 	bool    one_at_a_time; /* one of them makes the broker close the channel */
 	int64_t confirm_due_us;
 	int64_t idle_due_us;
+	int64_t send_due_us; /* not before: the queue is full */
+	Backoff nack_pause;
 	char    problem[512];
 };
 
@@ -71,6 +75,7 @@ dead_letters_new(const WorkerConfig *config, uint64_t seed)
 	letters->config = config;
 	letters->session = mq_session_new(&options);
 	reconnect_init(&letters->reconnect, config->amqp_url_count, seed);
+	backoff_init(&letters->nack_pause, FIRST_NACK_PAUSE_US, LONGEST_NACK_PAUSE_US, seed);
 	strcpy(letters->topology.queue, config->queue);
 	strcpy(letters->topology.exchange, config->exchange);
 	letters->topology.type = config->queue_type;
@@ -293,22 +298,45 @@ send_waiting(DeadLetters *letters, int64_t now_us)
 	}
 }
 
+/* Takes the letters that a confirm is for out of flight. accepted: they are safe. */
 static void
-confirmed(DeadLetters *letters, uint64_t tag, bool multiple, int64_t now_us)
+answered(DeadLetters *letters, const MqEvent *event, bool accepted)
 {
 	for (size_t i = 0; i < letters->count; i++)
 	{
 		Letter *letter = &letters->letters[i];
 
-		if (letter->tag == 0 || (letter->tag != tag && !(multiple && letter->tag < tag)))
+		if (letter->tag == 0 ||
+			(letter->tag != event->tag && !(event->multiple && letter->tag < event->tag)))
 			continue;
 		letter->tag = 0;
-		letter->confirmed = true;
+		letter->confirmed = accepted;
 		letters->in_flight--;
 	}
+}
+
+static void
+confirmed(DeadLetters *letters, const MqEvent *event, int64_t now_us)
+{
+	answered(letters, event, true);
 	letters->confirm_due_us = now_us + CONFIRM_LIMIT_US;
 	reconnect_lasted(&letters->reconnect, INT64_MAX);
-	letters->problem[0] = '\0';
+	backoff_reset(&letters->nack_pause);
+	/* Only then: of a queue that is nearly full some get through each time. */
+	if (!has_work(letters))
+		letters->problem[0] = '\0';
+}
+
+/* Full, most likely. The connection stays: confirms of others may be on their way, and a nack
+ * overtakes them. */
+static void
+refused(DeadLetters *letters, const MqEvent *event, int64_t now_us)
+{
+	answered(letters, event, false);
+	if (now_us >= letters->send_due_us)
+		letters->send_due_us = now_us + backoff_next_us(&letters->nack_pause);
+	snprintf(letters->problem, sizeof(letters->problem),
+			 "queue %s refuses messages: full?", letters->queue);
 }
 
 static void
@@ -322,10 +350,10 @@ take_event(DeadLetters *letters, const MqEvent *event, int64_t now_us)
 		letters_fail(letters, event->text, reconnect_is_refusal(event->reply_code, false), now_us);
 		return;
 	case MQ_EVENT_ACK:
-		confirmed(letters, event->tag, event->multiple, now_us);
+		confirmed(letters, event, now_us);
 		return;
 	case MQ_EVENT_NACK:
-		letters_fail(letters, "the dead-letter queue refuses messages", false, now_us);
+		refused(letters, event, now_us);
 		return;
 	case MQ_EVENT_RETURN:
 		/* Before its ack, which must not count. The next connection looks after the queues. */
@@ -413,7 +441,7 @@ dead_letters_next(DeadLetters *letters, int64_t now_us, TagRef *ref)
 
 	while (mq_session_next(letters->session, &event))
 		take_event(letters, &event, now_us);
-	if (letters->state == LETTERS_OPEN)
+	if (letters->state == LETTERS_OPEN && now_us >= letters->send_due_us)
 		send_waiting(letters, now_us);
 	for (size_t i = 0; i < letters->count; i++)
 	{
@@ -471,6 +499,9 @@ dead_letters_due_us(const DeadLetters *letters)
 		int64_t own_us = letters->in_flight > 0 ? letters->confirm_due_us : letters->idle_due_us;
 		int64_t session_us = mq_session_due_us(letters->session);
 
+		if (has_work(letters) && letters->in_flight == 0 && letters->send_due_us < own_us &&
+			!mq_session_is_blocked(letters->session))
+			own_us = letters->send_due_us;
 		return own_us < session_us ? own_us : session_us;
 	}
 	case LETTERS_CONNECTING:

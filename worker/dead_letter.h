@@ -10,9 +10,10 @@
  * memory alarm the broker stops reading a connection that publishes, and acknowledgements on it
  * would wait too.
  *
- * A message that comes back (no such queue), is refused, or is not confirmed within 30 s is tried
- * again after a pause, over a new connection that looks after the queues first. A return does not
- * say which message it is, so all that are in flight are sent again: twice is better than never.
+ * A message that is refused (the queue is full) is tried again after a pause. One that comes back
+ * (no such queue) or is not confirmed within 30 s too, over a new connection that looks after the
+ * queues first; a return does not say which message it is, so all that are in flight are sent
+ * again: twice is better than never.
  * One that makes the broker close the channel (larger than it allows) is found by sending one at
  * a time, and held from then on.
  *

@@ -432,6 +432,30 @@ forget_deliveries(Worker *worker)
 	dead_letters_forget(worker->dead_letters);
 }
 
+static bool
+wants_to_consume(const Worker *worker)
+{
+	if (worker->stop_requests > 0)
+		return false;
+	if (worker->config->dry_run)
+		return true;
+	if (!redis_is_usable(worker))
+		return false;
+	if (worker->gave_back && worker->now_us < worker->redis_back_since_us + STEADY_US)
+		return false;
+	return true;
+}
+
+/* A channel alone does not prove that we may consume. */
+static void
+mind_broker_trouble(Worker *worker)
+{
+	ConsumerState state = consumer_state(worker->consumer);
+
+	if (state == CONSUMER_CONSUMING || (state == CONSUMER_PAUSED && !wants_to_consume(worker)))
+		worker->broker_trouble = (Trouble){0};
+}
+
 /* Returns whether anything happened. */
 static bool
 consumer_turn(Worker *worker)
@@ -457,8 +481,7 @@ consumer_turn(Worker *worker)
 			break;
 		}
 	}
-	if (consumer_state(worker->consumer) >= CONSUMER_PAUSED)
-		worker->broker_trouble = (Trouble){0};
+	mind_broker_trouble(worker);
 	return taken > 0;
 }
 
@@ -495,21 +518,6 @@ mind_absence(Worker *worker)
 	consumer_give_back(worker->consumer);
 	forget_deliveries(worker);
 	worker->gave_back = true;
-}
-
-static bool
-wants_to_consume(Worker *worker)
-{
-	if (worker->stop_requests > 0)
-		return false;
-	if (worker->config->dry_run)
-		return true;
-	if (!redis_is_usable(worker))
-		return false;
-	if (worker->gave_back && worker->now_us < worker->redis_back_since_us + STEADY_US)
-		return false;
-	worker->gave_back = false;
-	return true;
 }
 
 static void
@@ -617,6 +625,8 @@ turn(Worker *worker)
 	send_deletions(worker);
 	busy |= dead_letters_turn(worker);
 	mind_absence(worker);
+	if (wants_to_consume(worker))
+		worker->gave_back = false;
 	consumer_want(worker->consumer, wants_to_consume(worker), worker->now_us);
 	update_state(worker);
 	tell_side_troubles(worker);
