@@ -25,7 +25,7 @@ use Outbox::Tree;
 use Outbox::Wait;
 use Outbox::Worker;
 
-use constant FREE_MB_NEEDED  => 600;
+use constant FREE_MB_NEEDED  => 400;
 use constant START_LIMIT_S   => 30;
 use constant GONE_LIMIT_S    => 30;
 use constant GONE_LOOK_S     => 0.0002;
