@@ -103,12 +103,14 @@ part_fits(const Template *template, const TemplatePart *part, Oid relation,
 
 	if (!HeapTupleIsValid(tuple))
 	{
-		*problem =
-			(TemplateProblem){ERRCODE_UNDEFINED_COLUMN,
-		                      psprintf("key template \"%s\" names unknown column \"%s\"",
-		                               template->text, part->column),
-		                      psprintf("Table \"%s\" has no such column.", get_rel_name(relation)),
-		                      pstrdup("Write {{ and }} for literal braces.")};
+		*problem = (TemplateProblem){
+			ERRCODE_UNDEFINED_COLUMN,
+			psprintf("key template \"%s\" names unknown column \"%s\"", template->text,
+		             part->column),
+			psprintf("Table \"%s\" has no such column.", get_rel_name(relation)),
+			pstrdup(part->step_count == 0
+		                ? "Write {{ and }} for literal braces."
+		                : "Write a name that holds \".\" in double quotes: {\"a.b\"}.")};
 		return false;
 	}
 	type = ((Form_pg_attribute) GETSTRUCT(tuple))->atttypid;
