@@ -149,12 +149,13 @@ function sendError(response, error) {
 
 const FOREIGN_KEY_VIOLATION = "23503";
 const AWAY = /^(08|53|57)...$|^E[A-Z]{3,}$/; // SQLSTATE classes, and the names of socket errors
+const AWAY_WORDS = /^(Connection terminated|timeout exceeded)/;
 
 function refusalFor(error) {
   if (error.code === FOREIGN_KEY_VIOLATION) {
     return new Refusal(400, "there is no such author");
   }
-  if (AWAY.test(error.code || "") || /^(Connection terminated|timeout exceeded)/.test(error.message)) {
+  if (AWAY.test(error.code || "") || AWAY_WORDS.test(error.message)) {
     return new Refusal(503, "the database is away; try again", { "Retry-After": "1" });
   }
   return new Refusal(500, "this failed; the blog's log says why");

@@ -78,7 +78,8 @@ async function measureEdits(database, redis, count) {
   };
 }
 
-const commentKeys = (first, count) => Array.from({ length: count }, (_, i) => `comment:${first + i}`);
+const commentKeys = (first, count) =>
+  Array.from({ length: count }, (_, i) => `comment:${first + i}`);
 
 async function inChunks(count, act) {
   for (let first = 1; first <= count; first += KEYS_PER_COMMAND) {

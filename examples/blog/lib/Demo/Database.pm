@@ -9,9 +9,9 @@ package Demo::Database;
 
 use strict;
 use warnings;
-use Encode ();
+use Encode     ();
 use File::Path ();
-use JSON::PP ();
+use JSON::PP   ();
 use Outbox::Port 'free_port';
 use Outbox::Process;
 use Outbox::Wait;
@@ -31,8 +31,7 @@ sub new
 		settings => $arg{settings},
 		port     => free_port(),
 		socket   => "$arg{dir}/socket",
-		name     => 'blog',
-	}, $class;
+		name     => 'blog', }, $class;
 }
 
 sub create
@@ -43,17 +42,25 @@ sub create
 	mkdir $self->{socket}, 0700 or die "$self->{socket}: $!\n";
 	if ($> == 0)
 	{
-		my (undef, undef, $uid, $gid) = getpwnam SERVER_USER or die "there is no user ${\ SERVER_USER }\n";
+		my (undef, undef, $uid, $gid) = getpwnam SERVER_USER
+		  or die "there is no user ${\ SERVER_USER }\n";
 		chown $uid, $gid, $dir, $self->{socket};
 	}
+
 	# A process that Ctrl-C does not reach: interrupted, it would leave shared memory behind.
 	$self->{creation} = Outbox::Process->start(
 		name    => 'initdb',
-		command => [ $self->as_server("$self->{bin}/initdb", '-D', "$dir/data", '-U', 'postgres', '-A', 'trust',
-			'--encoding=UTF8', '--locale=C.UTF-8', '--no-sync') ],
-		dir     => '/',
-		log     => "$dir/initdb.log");
-	die "initdb failed:\n" . $self->{creation}->log_tail if $self->{creation}->wait_end(START_LIMIT_S) != 0;
+		command => [
+			$self->as_server(
+				"$self->{bin}/initdb", '-D',
+				"$dir/data",           '-U',
+				'postgres',            '-A',
+				'trust',               '--encoding=UTF8',
+				'--locale=C.UTF-8',    '--no-sync') ],
+		dir => '/',
+		log => "$dir/initdb.log");
+	die "initdb failed:\n" . $self->{creation}->log_tail
+	  if $self->{creation}->wait_end(START_LIMIT_S) != 0;
 
 	open(my $file, '>>', "$dir/data/postgresql.conf") or die "$dir/data/postgresql.conf: $!\n";
 	print $file <<"CONF";
@@ -88,7 +95,8 @@ sub as_server
 {
 	my ($self, @command) = @_;
 	return @command if $> != 0;
-	return ('setpriv', '--reuid', SERVER_USER, '--regid', SERVER_USER, '--init-groups', '--', @command);
+	return ('setpriv', '--reuid', SERVER_USER, '--regid', SERVER_USER, '--init-groups', '--',
+		@command);
 }
 
 sub start
@@ -114,7 +122,7 @@ sub start
 sub stop
 {
 	my ($self) = @_;
-	$self->{creation}->wait_end(STOP_LIMIT_S) if $self->{creation};
+	$self->{creation}->wait_end(STOP_LIMIT_S)   if $self->{creation};
 	$self->{server}->stop('QUIT', STOP_LIMIT_S) if $self->{server};
 	return;
 }
@@ -124,7 +132,8 @@ sub stop
 sub query
 {
 	my ($self, $sql, $database) = @_;
-	my $output = $self->run($self->psql_command($database // $self->{name}), '-c', Encode::encode('UTF-8', $sql));
+	my $output = $self->run($self->psql_command($database // $self->{name}),
+		'-c', Encode::encode('UTF-8', $sql));
 	chomp $output;
 	return $output;
 }
@@ -145,8 +154,8 @@ sub row
 sub psql_command
 {
 	my ($self, $database) = @_;
-	return ("$self->{bin}/psql", '-XAtq', '-F', "\t", '-v', 'ON_ERROR_STOP=1', '-h', $self->{socket}, '-p',
-		$self->{port}, '-U', 'postgres', '-d', $database);
+	return ("$self->{bin}/psql", '-XAtq', '-F', "\t", '-v', 'ON_ERROR_STOP=1', '-h',
+		$self->{socket}, '-p', $self->{port}, '-U', 'postgres', '-d', $database);
 }
 
 # Runs a command; its output as characters. Dies with it on failure.
@@ -166,7 +175,8 @@ sub run
 		POSIX::_exit(127);
 	}
 	binmode $pipe, ':encoding(UTF-8)';
-	my $output = do { local $/; <$pipe> } // '';
+	my $output = do { local $/; <$pipe> }
+	  // '';
 	close $pipe;
 	die "$command[0]: $output\n" if $? != 0;
 	return $output;

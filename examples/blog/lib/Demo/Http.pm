@@ -31,7 +31,9 @@ sub request
 	alarm LIMIT_S;
 	my $response = eval {
 		my $socket = $self->connection;
-		my $head = "$method $path HTTP/1.1\r\nHost: blog\r\nContent-Type: application/json\r\nContent-Length: $length\r\n\r\n";
+		my $head =
+		  "$method $path HTTP/1.1\r\nHost: blog\r\nContent-Type: application/json\r\n"
+		  . "Content-Length: $length\r\n\r\n";
 		print $socket $head, $content or die "$method $path: $!\n";
 		$socket->flush or die "$method $path: $!\n";
 		read_response($socket);
@@ -39,7 +41,7 @@ sub request
 	my $error = $@;
 	alarm 0;
 	delete $self->{socket} if $error || ($response->{headers}{connection} // '') eq 'close';
-	die $error if $error;
+	die $error             if $error;
 	return $response;
 }
 
@@ -53,7 +55,8 @@ sub connection
 		vec($ready, fileno $socket, 1) = 1;
 		return $socket unless select $ready, undef, undef, 0;
 	}
-	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port}, Timeout => LIMIT_S)
+	my $socket =
+	  IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port}, Timeout => LIMIT_S)
 	  or die "cannot connect to the blog: $@\n";
 	setsockopt($socket, IPPROTO_TCP, TCP_NODELAY, 1);
 	$socket->autoflush(0);
@@ -73,8 +76,10 @@ sub read_response
 		$headers{ lc $1 } = $2 if $line =~ /^([^:]+):\s*(.*?)\r\n/;
 	}
 	my $content = '';
-	my $length = $headers{'content-length'} // 0;
-	read($socket, $content, $length) == $length or die "the blog's answer broke off\n" if $length > 0;
+	my $length  = $headers{'content-length'} // 0;
+	read($socket, $content, $length) == $length
+	  or die "the blog's answer broke off\n"
+	  if $length > 0;
 	return { status => $status, headers => \%headers, content => $content };
 }
 

@@ -8,19 +8,19 @@ use warnings;
 use Demo::Show;
 use File::Copy ();
 use File::Path ();
-use POSIX ();
+use POSIX      ();
 
 # Does not return: whatever would end the servers with this process is passed by.
 sub leave_running
 {
 	my ($stage, $checkout) = @_;
-	my $stop = write_stop($stage, $checkout);
-	my $database = $stage->database;
-	my $redis_port = $stage->redis->port;
-	my $socket = $database->socket_folder;
+	my $stop          = write_stop($stage, $checkout);
+	my $database      = $stage->database;
+	my $redis_port    = $stage->redis->port;
+	my $socket        = $database->socket_folder;
 	my $database_port = $database->port;
-	my $broker_url = $stage->broker->url;
-	my $worker_log = $stage->path . '/outbox-worker.log';
+	my $broker_url    = $stage->broker->url;
+	my $worker_log    = $stage->path . '/outbox-worker.log';
 
 	heading('Left running (KEEP=1)');
 	print <<"WORDS";

@@ -9,20 +9,21 @@ use strict;
 use warnings;
 use utf8;
 use Exporter 'import';
-use POSIX ();
-use Text::Wrap ();
+use POSIX       ();
+use Text::Wrap  ();
 use Time::HiRes ();
 
-our @EXPORT = qw(heading tell figure table check fail wait_with_words ms_between now_s milliseconds seconds
+our @EXPORT =
+  qw(heading tell figure table check fail wait_with_words now_s milliseconds seconds
   median count_words);
 
-use constant WIDTH         => 92;
-use constant TICK_S        => 1;
-use constant TICK_PLAIN_S  => 10;    # where there is no terminal to overwrite a line on
+use constant WIDTH        => 92;
+use constant TICK_S       => 1;
+use constant TICK_PLAIN_S => 10;    # where there is no terminal to overwrite a line on
 
 my $checks = 0;
 my $ticker;    # pid of the process that shows the passing of time, if there is one
-my $terminal = -t STDOUT;
+my $terminal  = -t STDOUT;
 my $started_s = now_s();
 
 binmode STDOUT, ':encoding(UTF-8)';
@@ -49,7 +50,7 @@ sub tell
 {
 	my (@sentences) = @_;
 	local $Text::Wrap::columns = WIDTH;
-	local $Text::Wrap::huge = 'overflow';
+	local $Text::Wrap::huge    = 'overflow';
 	print Text::Wrap::wrap('  ', '  ', join ' ', @sentences), "\n";
 	return;
 }
@@ -90,7 +91,8 @@ sub table
 sub check
 {
 	my ($claim, $holds, $found) = @_;
-	fail("This should be so, and is not: $claim." . (defined $found ? " Found: $found" : '')) unless $holds;
+	fail("This should be so, and is not: $claim." . (defined $found ? " Found: $found" : ''))
+	  unless $holds;
 	$checks++;
 	print $terminal ? "    \e[32mok\e[0m  $claim\n" : "    ok  $claim\n";
 	return;
@@ -101,7 +103,7 @@ sub fail { die Demo::Show::Failure->new($_[0]) }
 # ---- time ---------------------------------------------------------------------------------------
 
 sub milliseconds { return sprintf '%.*f ms', $_[0] < 0.1 ? 2 : 0, 1000 * $_[0] }
-sub seconds      { return sprintf '%.*f s', $_[0] < 10 ? 2 : 0, $_[0] }
+sub seconds      { return sprintf '%.*f s',  $_[0] < 10  ? 2 : 0, $_[0] }
 
 sub median
 {
@@ -125,7 +127,7 @@ sub wait_with_words
 	my $start_s = now_s();
 	$ticker = start_ticker($words);
 	my $result = eval { $act->() };
-	my $error = $@;
+	my $error  = $@;
 	stop_ticker();
 	die $error if $error;
 	print $terminal ? "\r\e[K" : '', "  $words: ", seconds(now_s() - $start_s), "\n";
@@ -138,12 +140,12 @@ sub start_ticker
 	my ($words) = @_;
 	print $terminal ? "  $words " : '';
 	my $parent = $$;
-	my $pid = fork() // die "fork: $!\n";
+	my $pid    = fork() // die "fork: $!\n";
 	return $pid if $pid;
 
 	$SIG{$_} = 'DEFAULT' for qw(TERM HUP);
-	$SIG{INT} = 'IGNORE';    # the terminal sends it to all; the parent decides
-	my $every_s = $terminal ? TICK_S : TICK_PLAIN_S;
+	$SIG{INT} = 'IGNORE';                     # the terminal sends it to all; the parent decides
+	my $every_s  = $terminal ? TICK_S : TICK_PLAIN_S;
 	my $waited_s = 0;
 	while (getppid() == $parent)
 	{

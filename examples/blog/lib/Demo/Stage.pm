@@ -8,10 +8,10 @@ package Demo::Stage;
 
 use strict;
 use warnings;
-use Cwd ();
-use Encode ();
+use Cwd        ();
+use Encode     ();
 use File::Copy ();
-use JSON::PP ();
+use JSON::PP   ();
 use Demo::Database;
 use Demo::Http;
 use Demo::Show;
@@ -44,8 +44,7 @@ sub new
 	$ENV{OUTBOX_TEMP} = $temp->path;
 	return bless {
 		checkout => $checkout,
-		temp     => $temp,
-	}, $class;
+		temp     => $temp, }, $class;
 }
 
 sub path     { return $_[0]{temp}->path }
@@ -67,8 +66,8 @@ sub up
 	$self->{broker}->launch;
 	$self->{redis} = Outbox::Redis->new(dir => "$path/redis")->start;
 	wait_with_words('fetching the blog\'s libraries with npm', sub { $self->install_blog });
-	wait_with_words('starting PostgreSQL', sub { $self->start_database });
-	wait_with_words('starting RabbitMQ', sub { $self->{broker}->wait_ready });
+	wait_with_words('starting PostgreSQL',                     sub { $self->start_database });
+	wait_with_words('starting RabbitMQ',                       sub { $self->{broker}->wait_ready });
 	$self->{worker} = Outbox::Worker->new(
 		dir     => $path,
 		program => $self->{tree}->worker,
@@ -86,7 +85,10 @@ sub check_space
 	my ($self) = @_;
 	my $free_mb = free_mb($self->path);
 	return if $free_mb >= FREE_MB_NEEDED;
-	fail(sprintf 'The disk of %s has %d MB free, and the demo needs %d MB. Set TMPDIR to a folder with more.',
+	fail(
+		sprintf
+		  'The disk of %s has %d MB free, and the demo needs %d MB. '
+		  . 'Set TMPDIR to a folder with more.',
 		$self->path, $free_mb, FREE_MB_NEEDED);
 }
 
@@ -99,13 +101,17 @@ sub free_mb
 
 sub check_programs
 {
-	my %package = (node => 'nodejs', npm => 'npm', 'redis-server' => 'redis-server', epmd => 'rabbitmq-server',
-		setpriv => 'util-linux');
+	my %package = (
+		node           => 'nodejs',
+		npm            => 'npm',
+		'redis-server' => 'redis-server',
+		epmd           => 'rabbitmq-server',
+		setpriv        => 'util-linux');
 	for my $program (sort keys %package)
 	{
 		next if grep { -x "$_/$program" } split /:/, $ENV{PATH};
 		fail("There is no program \"$program\" here: install the Debian package $package{$program} "
-			. '(make deps does it).');
+			  . '(make deps does it).');
 	}
 	my ($major) = `node --version` =~ /^v(\d+)/;
 	fail("Node.js $major is too old for the blog: it needs 18.") if $major < 18;
@@ -144,7 +150,8 @@ sub install_blog
 		dir     => $blog,
 		log     => $self->path . '/npm.log');
 	my $status = $npm->wait_end(300);
-	fail("npm could not fetch the libraries of examples/blog (pg, ioredis, amqplib):\n" . $npm->log_tail)
+	fail("npm could not fetch the libraries of examples/blog (pg, ioredis, amqplib):\n"
+		  . $npm->log_tail)
 	  if $status != 0;
 	return;
 }
@@ -155,20 +162,22 @@ sub start_database
 	$self->{database} = Demo::Database->new(
 		dir      => $self->path . '/postgres',
 		bin      => $self->{tree}->folder('bindir'),
-		settings => "shared_preload_libraries = 'pg_outbox'\noutbox.amqp_url = '" . $self->{broker}->url . "'\n");
+		settings => "shared_preload_libraries = 'pg_outbox'\noutbox.amqp_url = '"
+		  . $self->{broker}->url . "'\n");
 	$self->{database}->start;
 	return;
 }
 
 sub create_blog
 {
-	my ($self) = @_;
+	my ($self)   = @_;
 	my $database = $self->{database};
-	my $user = SERVICE_USER;
+	my $user     = SERVICE_USER;
 	$database->query('CREATE DATABASE blog', 'postgres');
 	$database->query('CREATE EXTENSION pg_outbox');
 	$database->run_file($self->path . '/blog/schema.sql');
-	$database->query("CREATE ROLE $user LOGIN;
+	$database->query(
+		"CREATE ROLE $user LOGIN;
 		GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO $user");
 	return;
 }
@@ -200,17 +209,20 @@ sub check_worker
 sub fill_blog
 {
 	my ($self) = @_;
-	my @posts = Demo::Texts::posts();
-	my $path = $self->path . '/posts.tsv';
+	my @posts  = Demo::Texts::posts();
+	my $path   = $self->path . '/posts.tsv';
 	open(my $file, '>:encoding(UTF-8)', $path) or die "$path: $!\n";
-	print $file map { join("\t", map { copy_text($_) } @$_{qw(author title body)}) . "\n" } @posts;
+	print $file map {
+		join("\t", map { copy_text($_) } @$_{qw(author title body)}) . "\n"
+	} @posts;
 	close $file or die "$path: $!\n";
 
 	my $sql = $self->path . '/fill.sql';
 	open(my $script, '>', $sql) or die "$sql: $!\n";
 	print $script <<"SQL";
 BEGIN;
-CREATE TEMPORARY TABLE posts (n bigint GENERATED ALWAYS AS IDENTITY, author text, title text, body text);
+CREATE TEMPORARY TABLE posts (n bigint GENERATED ALWAYS AS IDENTITY,
+    author text, title text, body text);
 \\copy posts (author, title, body) FROM '$path'
 INSERT INTO authors (name) SELECT author FROM posts GROUP BY author ORDER BY min(n);
 INSERT INTO blogs (author_id, title, body)
@@ -240,11 +252,13 @@ sub start_service
 {
 	my ($self) = @_;
 	my $port = free_port();
-	$self->{url} = "http://127.0.0.1:$port";
-	$self->{http} = Demo::Http->new($port);
-	$self->{service} = $self->start_node('server.js', [],
+	$self->{url}     = "http://127.0.0.1:$port";
+	$self->{http}    = Demo::Http->new($port);
+	$self->{service} = $self->start_node(
+		'server.js', [],
 		$self->{database}->environment(SERVICE_USER),
-		PORT => $port, HOST => '127.0.0.1');
+		PORT => $port,
+		HOST => '127.0.0.1');
 	$self->wait_log($self->{service}, qr/listening on/);
 	return;
 }
@@ -288,9 +302,10 @@ sub wait_log
 sub measure
 {
 	my ($self, @arguments) = @_;
-	my $process = $self->start_node('measure.js', \@arguments, $self->{database}->environment('postgres'));
+	my $process =
+	  $self->start_node('measure.js', \@arguments, $self->{database}->environment('postgres'));
 	my $status = $process->wait_end(120);
-	my $said = $process->log_tail;
+	my $said   = $process->log_tail;
 	fail("Measuring failed: $said") if $status != 0;
 	unlink $self->path . '/measure.log';
 	return $json->decode($said);
@@ -304,18 +319,18 @@ sub url { return $_[0]{url} . ($_[1] // '') }
 sub request
 {
 	my ($self, $method, $path, $data) = @_;
-	my $body = $data ? Encode::encode('UTF-8', $json->encode($data)) : '';
-	my $start_s = now_s();
+	my $body     = $data ? Encode::encode('UTF-8', $json->encode($data)) : '';
+	my $start_s  = now_s();
 	my $response = $self->{http}->request($method, $path, $body);
-	my $took_s = now_s() - $start_s;
-	fail("$method $path failed: $response->{status} $response->{content}") if $response->{status} >= 400;
+	my $took_s   = now_s() - $start_s;
+	fail("$method $path failed: $response->{status} $response->{content}")
+	  if $response->{status} >= 400;
 	my $content = Encode::decode('UTF-8', $response->{content});
 	return {
 		status => $response->{status},
 		from   => $response->{headers}{'x-cache'} // '',
 		data   => $content =~ /\S/ ? $json->decode($content) : undef,
-		s      => $took_s,
-	};
+		s      => $took_s, };
 }
 
 sub get { my ($self, $path) = @_; return $self->request('GET', $path) }
@@ -329,8 +344,11 @@ sub seconds_until_gone
 	while (my $left = $self->{redis}->exists(@keys))
 	{
 		$self->check_worker;
-		fail("$left of these keys are still in Redis after ${\ GONE_LIMIT_S } s: @keys[0 .. min_index(4, $#keys)]. "
-			. 'outbox.relay: ' . $json->encode($self->{database}->row('TABLE outbox.relay')))
+		fail(
+			"$left of these keys are still in Redis after ${\ GONE_LIMIT_S } s: "
+			  . "@keys[0 .. min_index(4, $#keys)]. "
+			  . 'outbox.relay: '
+			  . $json->encode($self->{database}->row('TABLE outbox.relay')))
 		  if now_s() - $start_s > GONE_LIMIT_S;
 		Time::HiRes::sleep(GONE_LOOK_S);
 	}
@@ -349,9 +367,9 @@ sub down
 	{
 		eval { $process->stop } if $process;
 	}
-	eval { $self->{database}->stop } if $self->{database};
+	eval { $self->{database}->stop }  if $self->{database};
 	eval { $self->{broker}->discard } if $self->{broker};
-	eval { $self->{redis}->kill9 } if $self->{redis} && $self->{redis}{server};
+	eval { $self->{redis}->kill9 }    if $self->{redis} && $self->{redis}{server};
 	$self->{temp}->end;
 	return;
 }
@@ -361,7 +379,8 @@ sub logs
 {
 	my ($self) = @_;
 	my $text = '';
-	for my $path (grep { -s } sort glob $self->path . '/{*.log,postgres/*.log,rabbitmq/server.log,redis/redis.log}')
+	for my $path (grep { -s }
+		sort glob $self->path . '/{*.log,postgres/*.log,rabbitmq/server.log,redis/redis.log}')
 	{
 		my @lines = split /^/, Encode::decode('UTF-8', slurp($path));
 		splice @lines, 0, -LOG_LINES_SHOWN if @lines > LOG_LINES_SHOWN;

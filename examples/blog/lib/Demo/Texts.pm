@@ -11,9 +11,9 @@ package Demo::Texts;
 
 use strict;
 use warnings;
-use Cwd ();
-use Encode ();
-use File::Find ();
+use Cwd                    ();
+use Encode                 ();
+use File::Find             ();
 use IO::Uncompress::Gunzip ();
 
 use constant POSTS_MAX        => 6_000;
@@ -27,7 +27,8 @@ use constant CHANGES_PER_FILE => 8;
 # cannot give is skipped. Dies if there is nothing at all.
 sub posts
 {
-	my @posts = map { limited($_) } [package_questions()], [changelogs()], [perl_manuals()], [licences()];
+	my @posts = map { limited($_) } [ package_questions() ], [ changelogs() ], [ perl_manuals() ],
+	  [ licences() ];
 	push @posts, scripts() unless grep { $_->{body} =~ /[^\x00-\x7f]/ } @posts;
 	splice @posts, POSTS_MAX if @posts > POSTS_MAX;
 	die "no text found on this machine to fill the blog with\n" unless @posts;
@@ -53,8 +54,7 @@ sub post
 	return {
 		author => $author,
 		title  => substr($title, 0, TITLE_CHARS_MAX),
-		body   => substr($body, 0, BODY_CHARS_MAX),
-	};
+		body   => substr($body,  0, BODY_CHARS_MAX), };
 }
 
 # ---- the questions of debconf, translated -------------------------------------------------------
@@ -111,7 +111,8 @@ sub perl_manuals
 	my %files;
 	for my $folder (map { Cwd::realpath($_) } grep { m{^/usr/(?:share|lib)/} && -d } @INC)
 	{
-		File::Find::find({ no_chdir => 1, wanted => sub { $files{$_} = 1 if /\.(?:pm|pod)$/ } }, $folder);
+		File::Find::find({ no_chdir => 1, wanted => sub { $files{$_} = 1 if /\.(?:pm|pod)$/ } },
+			$folder);
 	}
 	return map { sections_of($_) } sort keys %files;
 }
@@ -119,7 +120,7 @@ sub perl_manuals
 sub sections_of
 {
 	my ($path) = @_;
-	my $text = read_text($path);
+	my $text   = read_text($path);
 	my ($name) = $text =~ /^=head1 NAME\s+([\w:]+)/m or return ();
 	my @posts;
 	while ($text =~ /^=head\d (.+?)\n(.*?)(?=^=(?:head|cut)|\z)/msg)
@@ -142,7 +143,8 @@ sub licences
 	{
 		my ($name) = $path =~ m{([^/]+)$};
 		my $part = 0;
-		push @posts, map { post($name, "$name, part " . ++$part, $_) } split /\n{3,}/, read_text($path);
+		push @posts, map { post($name, "$name, part " . ++$part, $_) } split /\n{3,}/,
+		  read_text($path);
 	}
 	return @posts;
 }
@@ -150,10 +152,13 @@ sub licences
 sub scripts
 {
 	require charnames;
-	my %ranges = (Greek => [ 0x3b1, 0x3c9 ], Cyrillic => [ 0x430, 0x44f ], Hebrew => [ 0x5d0, 0x5ea ],
-		Hiragana => [ 0x3042, 0x3093 ], Emoji => [ 0x1f600, 0x1f64f ]);
-	return map
-	{
+	my %ranges = (
+		Greek    => [ 0x3b1,   0x3c9 ],
+		Cyrillic => [ 0x430,   0x44f ],
+		Hebrew   => [ 0x5d0,   0x5ea ],
+		Hiragana => [ 0x3042,  0x3093 ],
+		Emoji    => [ 0x1f600, 0x1f64f ]);
+	return map {
 		my ($first, $last) = @{ $ranges{$_} };
 		post('Unicode', "$_: " . chr($first) . ' to ' . chr($last),
 			join "\n", map { chr($_) . '  ' . (charnames::viacode($_) // '') } $first .. $last);
