@@ -41,10 +41,11 @@ pattern_new(const char *prefix, MqBytes pattern, uint32_t hash)
 {
 	size_t   prefix_size = strlen(prefix);
 	Pattern *made = malloc(sizeof(Pattern) + prefix_size + pattern.size);
-	char    *text = (char *) (made + 1);
+	char    *text;
 
 	if (made == NULL)
 		return NULL;
+	text = (char *) (made + 1);
 	memcpy(text, prefix, prefix_size);
 	memcpy(text + prefix_size, pattern.data, pattern.size);
 	*made = (Pattern){.hash = hash, .bytes = mq_bytes(text, prefix_size + pattern.size)};
