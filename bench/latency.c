@@ -164,6 +164,15 @@ compare_times(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
+/* The time that this percentage of all times does not exceed; times sorted. */
+static double
+percentile_ms(const int64_t *times_us, int count, int percent)
+{
+	int rank = (count * percent + 99) / 100; /* 1 to count */
+
+	return (double) times_us[rank - 1] / 1000;
+}
+
 static void
 measure_commits(int count)
 {
@@ -189,8 +198,8 @@ measure_commits(int count)
 	qsort(times_us, (size_t) count, sizeof(*times_us), compare_times);
 	printf("{\"commits\": %d, \"median_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, "
 		   "\"max_ms\": %.3f}\n",
-		   count, (double) times_us[count / 2] / 1000, (double) times_us[count * 9 / 10] / 1000,
-		   (double) times_us[count * 99 / 100] / 1000, (double) times_us[count - 1] / 1000);
+		   count, percentile_ms(times_us, count, 50), percentile_ms(times_us, count, 90),
+		   percentile_ms(times_us, count, 99), percentile_ms(times_us, count, 100));
 	free(times_us);
 	redisFree(subscription);
 	redisFree(redis);
