@@ -64,10 +64,8 @@ compare_xids(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
-/* The latest snapshot as a pg_snapshot. A snapshot leaves out its owner's transaction, but events
- * that this one writes must come after the position: so it is put in. */
-static Datum
-first_position(void)
+Datum
+install_first_position(void)
 {
 	Snapshot          snapshot = GetLatestSnapshot();
 	FullTransactionId next = ReadNextFullTransactionId();
@@ -114,7 +112,7 @@ write_first_position(void)
 	EventRow     row = {.xid = EVENT_XID_POSITION};
 	EventWriter *writer = event_writer_begin(0);
 
-	row.snapshot = first_position();
+	row.snapshot = install_first_position();
 	event_writer_insert(writer, &row);
 	event_writer_end(writer);
 }
@@ -142,7 +140,7 @@ install_hook(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 		previous_hook(access, class, object, sub, arg);
 	if (access == OAT_DROP && class == ExtensionRelationId &&
 	    object == get_extension_oid("pg_outbox", true))
-		xact_mark_dropped();
+		xact_mark_changed();
 }
 
 void

@@ -226,6 +226,12 @@ CREATE FUNCTION outbox.restart_relay() RETURNS void
 COMMENT ON FUNCTION outbox.restart_relay() IS
     'has the relay end and a new one start, with the settings as they are now';
 
+CREATE FUNCTION outbox.adopt() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'outbox_adopt';
+COMMENT ON FUNCTION outbox.adopt() IS
+    'makes a copied outbox this database''s own, and forgets every event recorded before';
+
 -- ---- Rights ----------------------------------------------------------------------------------------
 -- Whoever calls these functions or makes triggers needs a GRANT; who writes a watched table needs none.
 

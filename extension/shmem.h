@@ -83,8 +83,7 @@ typedef struct OutboxSlot
 	SharedPosition position;
 } OutboxSlot;
 
-#define OUTBOX_COMMAND_CHECK 1u   /* see whether the extension is still there */
-#define OUTBOX_COMMAND_RESTART 2u /* leave; the launcher starts a new relay */
+#define OUTBOX_COMMAND_RESTART 1u /* leave; the launcher starts a new relay, which looks for itself */
 
 typedef struct OutboxShared
 {

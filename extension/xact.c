@@ -36,7 +36,7 @@
 static bool written;   /* rows were written: the relay has something to read */
 static bool flushed;   /* pre-commit is over: what comes now is written at once */
 static bool installed; /* CREATE EXTENSION pg_outbox */
-static bool dropped;   /* DROP EXTENSION pg_outbox */
+static bool changed;   /* DROP EXTENSION pg_outbox, outbox.adopt() */
 
 /* Written at the end of a subtransaction that has not committed yet; 0: none. */
 static int    ending_level;
@@ -127,9 +127,9 @@ xact_mark_installed(void)
 }
 
 void
-xact_mark_dropped(void)
+xact_mark_changed(void)
 {
-	dropped = true;
+	changed = true;
 }
 
 /* Takes the lock that writing takes, so that the answer holds until this transaction ends. Waiting
@@ -164,7 +164,7 @@ flush_all(void)
 	}
 	write_entries(0, pending_count());
 	pending_remove(0, pending_count());
-	if (written || installed || dropped)
+	if (written || installed || changed)
 		shmem_prepare_wake();
 	flushed = true;
 }
@@ -175,9 +175,9 @@ wake_others(void)
 {
 	if (written)
 		shmem_wake_relay();
-	if (dropped)
-		shmem_command_relay(OUTBOX_COMMAND_CHECK);
-	if (installed || dropped)
+	if (changed)
+		shmem_command_relay(OUTBOX_COMMAND_RESTART);
+	if (installed || changed)
 		shmem_wake_launcher();
 }
 
@@ -185,7 +185,7 @@ static void
 forget_all(void)
 {
 	pending_forget();
-	written = flushed = installed = dropped = false;
+	written = flushed = installed = changed = false;
 	ending_level = 0;
 }
 

@@ -25,7 +25,7 @@ void xact_record_message(const EventRow *row);
 /* If this transaction commits, the launcher looks for a new outbox. Call before commit. */
 void xact_mark_installed(void);
 
-/* If this transaction commits, the relay looks whether its outbox is still there. */
-void xact_mark_dropped(void);
+/* If this transaction commits, the relay looks anew whether its outbox is there, and whose it is. */
+void xact_mark_changed(void);
 
 #endif

@@ -17,7 +17,6 @@
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "extension/compat.h"
-#include "extension/event.h"
 #include "extension/settings.h"
 #include "extension/shmem.h"
 #include "mb/pg_wchar.h"
@@ -233,18 +232,9 @@ static void
 obey_commands(Relay *relay)
 {
 	uint32 commands = pg_atomic_exchange_u32(&relay->slot->commands, 0);
-	Oid    events;
 
 	if (commands & OUTBOX_COMMAND_RESTART)
 		leave_for_restart(NULL);
-	if (commands & OUTBOX_COMMAND_CHECK)
-	{
-		StartTransactionCommand();
-		events = event_table_oid(0);
-		CommitTransactionCommand();
-		if (!OidIsValid(events))
-			leave_for_good(relay->slot);
-	}
 }
 
 static int64_t
@@ -405,7 +395,7 @@ run_copied(Relay *relay, const char *reason)
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 			reload();
-		obey_commands(relay);
+		obey_commands(relay); /* outbox.adopt() sends one */
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_US / 1000,
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);

@@ -1,0 +1,74 @@
+# A database that is a copy publishes nothing of its original, until outbox.adopt() makes the outbox
+# its own.
+
+use strict;
+use warnings;
+use Outbox::Pipeline;
+use Outbox::Wait;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $pipe = Outbox::Pipeline->start(worker => 0);
+my ($broker, $node) = ($pipe->broker, $pipe->node);
+
+sub instance
+{
+	my ($database) = @_;
+	return $node->safe_psql($database, 'SELECT id FROM outbox.instance');
+}
+
+# A used outbox with events that wait: the broker is away while it is copied.
+$broker->declare_queue('q');
+$node->wait_relay('idle');
+$pipe->sql(q(SELECT outbox.publish('q', '"before"')));
+is($broker->wait_message('q')->{json}, 'before', 'the original publishes');
+$broker->stop;
+$pipe->sql(q(SELECT outbox.publish('q', '"waiting"')));
+
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE blog');
+is($node->wait_relay('copied', 'copy')->{state}, 'copied', 'CREATE DATABASE ... TEMPLATE makes a copy');
+like($node->relay('copy')->{last_error}, qr/outbox\.adopt\(\)/, 'and says what to do');
+$node->safe_psql('copy', q(SELECT outbox.publish('q', '"of the copy"')));
+
+$broker->start;
+my $first = $broker->wait_message('q');
+is($first->{json}, 'waiting', 'the original publishes what waited');
+is($first->{headers}{'x-outbox-database'}, 'blog', 'itself');
+$node->wait_published;
+is($broker->queue_length('q'), 0, 'once');
+
+$node->restart;
+is($node->wait_relay('copied', 'copy')->{state}, 'copied', 'a restart changes nothing');
+is(instance('copy'), instance('blog'), 'it still has the name of the original');
+
+$node->safe_psql('copy', 'SELECT outbox.adopt()');
+$node->wait_relay('idle', 'copy');
+isnt(instance('copy'), instance('blog'), 'outbox.adopt() gives it a name of its own');
+is($node->pending('copy'), 0, 'and forgets every event recorded before');
+is($node->safe_psql('copy', 'SELECT count(*) FROM outbox.event'), 0, 'its tables are empty');
+$node->safe_psql('copy', q(SELECT outbox.publish('q', '"new"')));
+my $new = $broker->wait_message('q');
+is($new->{json}, 'new', 'what is recorded from then on is published');
+is($new->{headers}{'x-outbox-instance'}, instance('copy'), 'under the new name');
+
+# Transaction ids of another cluster: the position lies in the future.
+$node->safe_psql('copy', q(
+	UPDATE outbox.event_1 SET snapshot = '900000000:900000000:' WHERE xid = '0'));
+$node->safe_psql('copy', q(
+	UPDATE outbox.event_2 SET snapshot = '900000000:900000000:' WHERE xid = '0'));
+$node->safe_psql('copy', q(
+	UPDATE outbox.event_3 SET snapshot = '900000000:900000000:' WHERE xid = '0'));
+$node->stop('immediate');
+$node->start;
+like($node->wait_relay('copied', 'copy')->{last_error}, qr/future/,
+	'a position in the future is not trusted');
+
+# An outbox that never held an event, as in a template, adopts itself.
+$node->safe_psql('postgres', 'CREATE DATABASE pattern');
+$node->safe_psql('pattern', 'CREATE EXTENSION pg_outbox');
+$node->wait_relay('idle', 'pattern');
+$node->safe_psql('postgres', 'CREATE DATABASE fresh TEMPLATE pattern');
+$node->wait_relay('idle', 'fresh');
+isnt(instance('fresh'), instance('pattern'), 'a copy that never held an event adopts itself');
+
+$pipe->finish;
