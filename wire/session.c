@@ -750,8 +750,8 @@ keep_time(MqSession *session, int64_t now_us)
 	session->sent_something = false;
 	if (session->requests == 0)
 		session->request_since_us = 0;
-	else if (session->request_since_us == 0 || session->blocked)
-		session->request_since_us = now_us;
+	else if (session->request_since_us == 0 || session->blocked || !session->reading)
+		session->request_since_us = now_us; /* the answer cannot come, or cannot be seen */
 }
 
 void
@@ -836,11 +836,12 @@ mq_session_due_us(const MqSession *session)
 	if (session->phase == SESSION_CLOSED)
 		return STREAM_NEVER;
 	/* Something waits to be taken by mq_session_next, or to be noticed by the next step. */
-	if (session->lost || session->sent_something || (session->requests > 0) != (session->request_since_us > 0))
+	if (session->lost || session->sent_something ||
+		(session->requests > 0) != (session->request_since_us > 0))
 		return 0;
 	if (session->phase < SESSION_OPEN)
 		due = min_us(due, session->login_limit_at_us);
-	if (session->request_since_us != 0)
+	if (session->request_since_us != 0 && session->reading && !session->blocked)
 		due = min_us(due, session->request_since_us + REQUEST_LIMIT_US);
 	if (session->heartbeat_us > 0)
 	{

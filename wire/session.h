@@ -17,7 +17,8 @@
  * channel (404, 406, ...); mq_channel_reopen, then MQ_EVENT_OPEN again. Delivery tags of both
  * directions begin anew then.
  *
- * Limits: login 10 s, an unanswered request 30 s (not while blocked), silence of two heartbeats.
+ * Limits: login 10 s, an unanswered request 30 s (not while blocked
+ * or not reading), silence of two heartbeats.
  * The broker is not trusted: frame sizes, names and bodies are checked against bounds.
  */
 #ifndef MQ_SESSION_H

@@ -477,6 +477,23 @@ an_unanswered_request_is_given_up(void **state)
 	expect_lost("did not answer");
 }
 
+/* Whoever does not read cannot see the answer: that is not the broker's fault. */
+static void
+no_request_is_given_up_while_nobody_reads(void **state)
+{
+	(void) state;
+	log_in();
+	assert_int_equal(mq_confirm_select(player.session, NULL), MQ_OK);
+	mq_session_set_reading(player.session, false);
+	for (int i = 0; i < 10; i++)
+	{
+		player.now_us += 9000000;
+		expect_silence();
+	}
+	assert_true(mq_session_is_open(player.session));
+	assert_true(mq_session_due_us(player.session) > player.now_us);
+}
+
 static void
 heartbeats_are_sent_and_their_absence_is_noticed(void **state)
 {
@@ -597,6 +614,7 @@ main(void)
 		TEST(an_empty_body_has_no_body_frame),
 		TEST(events_before_the_end_come_before_the_loss),
 		TEST(an_unanswered_request_is_given_up),
+		TEST(no_request_is_given_up_while_nobody_reads),
 		TEST(heartbeats_are_sent_and_their_absence_is_noticed),
 		TEST(a_closed_channel_can_be_opened_again),
 		TEST(output_is_bounded),

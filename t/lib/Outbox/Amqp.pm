@@ -10,6 +10,7 @@ use strict;
 use warnings;
 use Encode ();
 use IO::Socket::INET;
+use Socket ();
 use Outbox::Wait;
 
 use constant {
@@ -56,6 +57,7 @@ sub connect
 		PeerAddr => '127.0.0.1',
 		PeerPort => $arg{port},
 		Timeout  => TIME_LIMIT_S) or die "connect to port $arg{port}: $@\n";
+	setsockopt($socket, Socket::IPPROTO_TCP, Socket::TCP_NODELAY, 1) or die "TCP_NODELAY: $!\n";
 	my $self = bless { socket => $socket, buffer => '' }, $class;
 	my ($user, $password) = ($arg{user} // 'guest', $arg{password} // 'guest');
 
