@@ -98,7 +98,7 @@ publisher_new(const PublisherSource *source, const PublisherTransport *transport
 		return NULL;
 	}
 	unconfirmed_init(&publisher->unconfirmed);
-	backoff_init(&publisher->connect_backoff, PUBLISHER_RETRY_FIRST_US, PUBLISHER_RETRY_LIMIT_US,
+	backoff_init(&publisher->connect_backoff, PUBLISHER_RETRY_FIRST_US, PUBLISHER_CONNECT_LIMIT_US,
 				 seed);
 	backoff_init(&publisher->hold_backoff, PUBLISHER_RETRY_FIRST_US, PUBLISHER_RETRY_LIMIT_US,
 				 seed ^ UINT64_C(0x9e3779b97f4a7c15));

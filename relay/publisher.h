@@ -28,6 +28,7 @@
 #define PUBLISHER_CONFIRM_LIMIT_US 30000000 /* not counted while blocked */
 #define PUBLISHER_RETRY_FIRST_US 100000
 #define PUBLISHER_RETRY_LIMIT_US 30000000
+#define PUBLISHER_CONNECT_LIMIT_US 5000000 /* a broker that restarts is found again soon after */
 #define PUBLISHER_NEVER INT64_MAX
 
 typedef enum PublisherState

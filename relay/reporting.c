@@ -25,6 +25,10 @@ static uint64   seen_error_version = 0;
 static char     logged_error[512];
 static uint64   seen_confirmed = 0;
 
+/* What relays before this one have counted in the slot. */
+static uint64 counted_before[RELAY_COUNTERS];
+static bool   counted_before_known = false;
+
 static RelayState
 state_of(const Publisher *publisher)
 {
@@ -45,16 +49,26 @@ state_of(const Publisher *publisher)
 }
 
 static void
+set_counter(OutboxSlot *slot, RelayCounter counter, uint64 count)
+{
+	pg_atomic_write_u64(&slot->counters[counter], counted_before[counter] + count);
+}
+
+/* Counters go on where the relay before this one ended: a restart is no news to a dashboard. */
+static void
 set_counters(OutboxSlot *slot, const PublisherCounters *counters)
 {
-	pg_atomic_write_u64(&slot->counters[COUNTER_EVENTS], counters->events);
-	pg_atomic_write_u64(&slot->counters[COUNTER_MESSAGES], counters->messages);
-	pg_atomic_write_u64(&slot->counters[COUNTER_KEYS], counters->keys);
-	pg_atomic_write_u64(&slot->counters[COUNTER_KEYS_COALESCED], counters->coalesced);
-	pg_atomic_write_u64(&slot->counters[COUNTER_CONFIRMED], counters->confirmed);
-	pg_atomic_write_u64(&slot->counters[COUNTER_RETURNED], counters->returned);
-	pg_atomic_write_u64(&slot->counters[COUNTER_NACKED], counters->nacked);
-	pg_atomic_write_u64(&slot->counters[COUNTER_RECONNECTS], counters->reconnects);
+	for (int i = 0; i < RELAY_COUNTERS && !counted_before_known; i++)
+		counted_before[i] = pg_atomic_read_u64(&slot->counters[i]);
+	counted_before_known = true;
+	set_counter(slot, COUNTER_EVENTS, counters->events);
+	set_counter(slot, COUNTER_MESSAGES, counters->messages);
+	set_counter(slot, COUNTER_KEYS, counters->keys);
+	set_counter(slot, COUNTER_KEYS_COALESCED, counters->coalesced);
+	set_counter(slot, COUNTER_CONFIRMED, counters->confirmed);
+	set_counter(slot, COUNTER_RETURNED, counters->returned);
+	set_counter(slot, COUNTER_NACKED, counters->nacked);
+	set_counter(slot, COUNTER_RECONNECTS, counters->reconnects);
 }
 
 static void

@@ -102,7 +102,8 @@ position_copy(const Position *from, MemoryContext context)
 	Position copy = *from;
 
 	copy.xids = MemoryContextAlloc(context, Max(from->xid_count, 1) * sizeof(uint64));
-	memcpy(copy.xids, from->xids, from->xid_count * sizeof(uint64));
+	if (from->xid_count > 0)
+		memcpy(copy.xids, from->xids, from->xid_count * sizeof(uint64));
 	return copy;
 }
 

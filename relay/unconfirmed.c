@@ -52,8 +52,13 @@ message_remove(Unconfirmed *list, OutMessage *message)
 void
 unconfirmed_free(Unconfirmed *list)
 {
-	while (list->first != NULL)
-		message_remove(list, list->first);
+	OutMessage *next;
+
+	for (OutMessage *message = list->first; message != NULL; message = next)
+	{
+		next = message->next;
+		free(message);
+	}
 	unconfirmed_init(list);
 }
 

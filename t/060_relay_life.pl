@@ -61,10 +61,14 @@ $redis->set_keys('blog:2');
 $pipe->sql(q(INSERT INTO blogs VALUES (2, 1, 'x')));
 ok($redis->wait_gone('blog:2'), 'terminated: another one takes over');
 
+$node->wait_published;
+my $confirmed = $node->relay->{confirmed};
 $pipe->sql("SELECT outbox.restart_relay()");
 $redis->set_keys('blog:3');
 $pipe->sql(q(INSERT INTO blogs VALUES (3, 1, 'x')));
 ok($redis->wait_gone('blog:3'), 'outbox.restart_relay: goes on');
+$node->wait_published;
+cmp_ok($node->relay->{confirmed}, '>', $confirmed, 'and its counters go on');
 
 # A second database.
 $node->create_blog('second');
@@ -85,6 +89,32 @@ pass('DROP EXTENSION: the relay leaves');
 $node->safe_psql('second', 'CREATE EXTENSION pg_outbox');
 $node->wait_relay('idle', 'second');
 pass('CREATE EXTENSION again: it is back');
+# Commands that fail while anybody is connected: the relay gets out of their way, and comes back.
+my $folder = $pipe->dir . '/tablespace';
+mkdir $folder or die "$folder: $!\n";
+$node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$folder'");
+$node->safe_psql('postgres', 'ALTER DATABASE second SET TABLESPACE elsewhere');
+$node->wait_relay('idle', 'second');
+pass('ALTER DATABASE ... SET TABLESPACE works while its relay runs, which is back afterwards');
+$node->safe_psql('postgres', 'ALTER DATABASE second RENAME TO renamed');
+$node->wait_relay('idle', 'renamed');
+pass('so does ALTER DATABASE ... RENAME');
+$node->safe_psql('postgres', 'CREATE DATABASE copied TEMPLATE renamed');
+$node->wait_relay('idle', 'renamed');
+pass('so does CREATE DATABASE ... TEMPLATE');
+$node->safe_psql('postgres', 'DROP DATABASE copied');
+my ($status, undef, $error) = $node->psql('postgres', 'ALTER DATABASE renamed RENAME TO blog');
+isnt($status, 0, "a command that fails: $error");
+$node->wait_relay('idle', 'renamed');
+pass('brings the relay back as well');
+$node->safe_psql('postgres', 'ALTER DATABASE renamed RENAME TO second');
+$node->wait_relay('idle', 'second');
+$node->safe_psql('postgres', 'CREATE ROLE stranger LOGIN CREATEDB');
+my $before = $node->relay('second')->{pid};
+($status) = $node->psql('postgres', 'DROP DATABASE second', extra_params => [ '-U', 'stranger' ]);
+isnt($status, 0, 'whoever may not drop it');
+is($node->relay('second')->{pid}, $before, 'does not disturb its relay either');
+
 $node->safe_psql('postgres', 'DROP DATABASE second');
 is($node->safe_psql('postgres', q(SELECT count(*) FROM pg_database WHERE datname = 'second')),
 	0, 'DROP DATABASE works while its relay runs');

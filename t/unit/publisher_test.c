@@ -305,12 +305,12 @@ reconnecting_backs_off(void **state)
 		step();
 		lose();
 		due = step();
-		assert_true(due > now_us && due <= now_us + PUBLISHER_RETRY_LIMIT_US);
+		assert_true(due > now_us && due <= now_us + PUBLISHER_CONNECT_LIMIT_US);
 		longest = due - now_us > longest ? due - now_us : longest;
 		now_us = due;
 	}
 	assert_int_equal(world.connects, 20);
-	assert_true(longest > PUBLISHER_RETRY_LIMIT_US / 2);
+	assert_true(longest > PUBLISHER_CONNECT_LIMIT_US / 2);
 }
 
 static void
