@@ -18,7 +18,7 @@ MODULE_big    := pg_outbox
 OBJS          := $(patsubst %.c,%.o,$(wildcard extension/*.c relay/*.c) $(WIRE_SOURCES))
 EXTENSION     := pg_outbox
 DATA          := extension/pg_outbox--$(OUTBOX_VERSION).sql
-SHLIB_LINK    := -lrabbitmq -Wl,--version-script=extension/exports.map
+SHLIB_LINK    := -lrabbitmq -lssl -lcrypto -Wl,--version-script=extension/exports.map
 EXTRA_CLEAN   := build worker/outbox-worker
 
 # The server's headers are not ours to warn about; its flags forbid declarations after statements.
@@ -76,7 +76,7 @@ WORKER_CC      ?= $(CC)
 PQ_INCLUDE     := $(shell $(PG_CONFIG) --includedir 2>/dev/null)
 WORKER_FLAGS   := -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Wshadow -Wformat-security \
 	-fstack-protector-strong -I$(CURDIR) -I$(PQ_INCLUDE) -DOUTBOX_VERSION='"$(OUTBOX_VERSION)"'
-WORKER_LIBS    := -lrabbitmq -lhiredis -ljansson -lpq
+WORKER_LIBS    := -lrabbitmq -lhiredis -ljansson -lpq -lssl -lcrypto
 WORKER_SOURCES := $(wildcard worker/*.c) $(WIRE_SOURCES)
 WORKER_OBJS    := $(patsubst %.c,build/%.o,$(WORKER_SOURCES))
 

@@ -29,6 +29,9 @@
 
 char *setting_amqp_url;
 char *setting_amqp_password_file;
+char *setting_amqp_ca_file;
+char *setting_amqp_cert_file;
+char *setting_amqp_key_file;
 char *setting_queue;
 char *setting_invalidation_exchange;
 char *setting_run_on;
@@ -148,6 +151,16 @@ define_broker_settings(void)
 	DefineCustomStringVariable("outbox.amqp_password_file",
 	                           "A file with the broker's password, kept out of the URL.", NULL,
 	                           &setting_amqp_password_file, "", PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("outbox.amqp_ca_file",
+	                           "The authorities that may vouch for an amqps:// broker.",
+	                           "Empty: those of the system.", &setting_amqp_ca_file, "",
+	                           PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("outbox.amqp_cert_file",
+	                           "The certificate to show an amqps:// broker.", NULL,
+	                           &setting_amqp_cert_file, "", PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("outbox.amqp_key_file", "The key of outbox.amqp_cert_file.",
+	                           "Empty: it stands in the certificate's file.",
+	                           &setting_amqp_key_file, "", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("outbox.queue", "The queue that invalidations go to.", NULL,
 	                           &setting_queue, "cache-invalidation", PGC_SUSET, 0, check_queue,
 	                           NULL, NULL);

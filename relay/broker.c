@@ -48,6 +48,7 @@ broker_new(const BrokerOptions *options)
 		free(broker);
 		return NULL;
 	}
+	mq_session_set_tls(broker->session, options->tls);
 	return broker;
 }
 
@@ -58,6 +59,7 @@ broker_free(Broker *broker)
 		return;
 	mq_session_close(broker->session);
 	mq_session_free(broker->session);
+	tls_context_free(broker->options.tls);
 	free(broker);
 }
 

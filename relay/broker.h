@@ -10,6 +10,7 @@
 #define OUTBOX_BROKER_H
 
 #include "relay/publisher.h"
+#include "wire/tls.h"
 #include "wire/url.h"
 
 typedef struct BrokerOptions
@@ -21,11 +22,13 @@ typedef struct BrokerOptions
 	char  exchange[256]; /* fanout in its place; empty: the default exchange */
 	bool  quorum;        /* type of a queue that is declared */
 	bool  declare;       /* declare what is missing */
+
+	TlsContext *tls; /* for amqps://; the broker frees it */
 } BrokerOptions;
 
 typedef struct Broker Broker;
 
-/* Copies options. NULL: out of memory. */
+/* Copies options; tls is the broker's from then on. NULL: out of memory. */
 Broker *broker_new(const BrokerOptions *options);
 
 /* Says goodbye if that goes without waiting, and frees. */

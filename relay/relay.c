@@ -127,26 +127,45 @@ pin_settings(void)
 
 /* The password file's first line replaces the password of every URL. */
 static void
-read_password_file(BrokerOptions *options)
+read_password_file(Relay *relay, BrokerOptions *options)
 {
 	char  line[sizeof(options->urls[0].password)];
 	FILE *file;
+	char *read;
 
 	if (setting_amqp_password_file[0] == '\0')
 		return;
 	file = AllocateFile(setting_amqp_password_file, "r");
 	if (file == NULL)
-		ereport(ERROR, errcode_for_file_access(),
-				errmsg("could not open outbox.amqp_password_file \"%s\": %m",
-					   setting_amqp_password_file));
-	if (fgets(line, sizeof(line), file) == NULL)
-		ereport(ERROR, errcode(ERRCODE_CONFIG_FILE_ERROR),
-				errmsg("outbox.amqp_password_file \"%s\" is empty", setting_amqp_password_file));
+		leave_unwanted(relay->slot, psprintf("could not open outbox.amqp_password_file \"%s\": %m",
+											 setting_amqp_password_file));
+	read = fgets(line, sizeof(line), file);
 	FreeFile(file);
-	line[strcspn(line, "\r\n")] = '\0';
+	if (read != NULL)
+		line[strcspn(line, "\r\n")] = '\0';
+	if (read == NULL || line[0] == '\0')
+		leave_unwanted(relay->slot, psprintf("outbox.amqp_password_file \"%s\" is empty",
+											 setting_amqp_password_file));
 	for (int i = 0; i < options->url_count; i++)
 		strlcpy(options->urls[i].password, line, sizeof(options->urls[i].password));
 	explicit_bzero(line, sizeof(line));
+}
+
+/* Where any URL asks for TLS. */
+static void
+read_certificates(Relay *relay, BrokerOptions *options)
+{
+	bool    tls = false;
+	MqError error;
+
+	for (int i = 0; i < options->url_count; i++)
+		tls = tls || options->urls[i].tls;
+	if (!tls)
+		return;
+	options->tls = tls_context_new(setting_amqp_ca_file, setting_amqp_cert_file,
+								   setting_amqp_key_file, &error);
+	if (options->tls == NULL)
+		leave_unwanted(relay->slot, error.text);
 }
 
 /* Text in UTF-8 that lives as long as the process. */
@@ -158,9 +177,9 @@ keep_utf8(const char *text)
 	return MemoryContextStrdup(TopMemoryContext, converted);
 }
 
-/* Settings and the database's name need a transaction. */
+/* What cannot work is said once, and tried again at the next reload. */
 static void
-read_options(BrokerOptions *broker, BatchOptions *batch)
+read_options(Relay *relay, BrokerOptions *broker, BatchOptions *batch)
 {
 	MqError     error = {0};
 	const char *queue, *exchange, *database;
@@ -170,9 +189,9 @@ read_options(BrokerOptions *broker, BatchOptions *batch)
 		.declare = setting_declare_topology,
 	};
 	if (mq_url_parse_list(setting_amqp_url, broker->urls, &broker->url_count, &error) != MQ_OK)
-		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("outbox.amqp_url is not usable"), errdetail("%s.", error.text));
-	read_password_file(broker);
+		leave_unwanted(relay->slot, error.text);
+	read_password_file(relay, broker);
+	read_certificates(relay, broker);
 	StartTransactionCommand();
 	database = keep_utf8(get_database_name(MyDatabaseId));
 	queue = keep_utf8(setting_queue);
@@ -199,7 +218,7 @@ relay_start(Relay *relay)
 	BatchOptions       batch;
 	uint64             seed;
 
-	read_options(broker, &batch);
+	read_options(relay, broker, &batch);
 	strlcpy(batch.instance, store_instance(relay->store), sizeof(batch.instance));
 	if (!pg_strong_random(&seed, sizeof(seed)))
 		seed = (uint64) MyProcPid;

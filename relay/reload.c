@@ -29,9 +29,9 @@ static char *remembered = NULL;
 static void
 append_values(StringInfo out)
 {
-	appendStringInfo(out, "%s\n%s\n%s\n%s\n%s\n%d %d %d\n", setting_amqp_url,
-					 setting_amqp_password_file, setting_queue, setting_invalidation_exchange,
-					 setting_run_on, setting_queue_type, setting_declare_topology,
+	appendStringInfo(out, "%s\n%s\n%s\n%s\n%s\n%s\n%s\n%s\n%d %d %d\n", setting_amqp_url,
+					 setting_amqp_password_file, setting_amqp_ca_file, setting_amqp_cert_file,
+					 setting_amqp_key_file, setting_queue, setting_invalidation_exchange, setting_run_on, setting_queue_type, setting_declare_topology,
 					 setting_max_keys_per_message);
 }
 

@@ -115,14 +115,21 @@ begin_phase(MqSession *session, SessionPhase phase)
 	session->phase = phase;
 }
 
+void
+mq_session_set_tls(MqSession *session, TlsContext *context)
+{
+	session->tls = context;
+}
+
 MqResult
 mq_session_connect(MqSession *session, const MqUrl *url, int64_t now_us, MqError *error)
 {
 	MqResult result;
 
-	if (url->tls)
-		return mq_error_set(error, MQ_INVALID, "amqps:// is not supported by this version");
+	if (url->tls && session->tls == NULL)
+		return mq_error_set(error, MQ_INVALID, "amqps:// without certificates to verify it by");
 	session->url = *url;
+	stream_set_tls(session->stream, url->tls ? session->tls : NULL);
 	session->input.size = session->input_used = 0;
 	session->frame_max = FRAME_MAX_BYTES;
 	session->heartbeat_us = 0;
@@ -714,7 +721,7 @@ read_input(MqSession *session, int64_t now_us)
 		}
 		if (size < 0)
 			session_lose(session, 0, "%s", error.text);
-		if (size < READ_BYTES)
+		if (size <= 0 || (size < READ_BYTES && !stream_has_pending(session->stream)))
 			return;
 	}
 }
@@ -837,6 +844,7 @@ mq_session_due_us(const MqSession *session)
 		return STREAM_NEVER;
 	/* Something waits to be taken by mq_session_next, or to be noticed by the next step. */
 	if (session->lost || session->sent_something ||
+		(session->reading && stream_has_pending(session->stream)) ||
 		(session->requests > 0) != (session->request_since_us > 0))
 		return 0;
 	if (session->phase < SESSION_OPEN)

@@ -27,6 +27,7 @@
 #include "bytes.h"
 #include "error.h"
 #include "message.h"
+#include "tls.h"
 #include "url.h"
 
 #include <stdbool.h>
@@ -87,6 +88,10 @@ typedef struct MqEvent
 /* NULL: out of memory. */
 MqSession *mq_session_new(const MqSessionOptions *options);
 void       mq_session_free(MqSession *session);
+
+/* Certificates for amqps:// URLs (borrowed); without them such a URL is MQ_INVALID. Counts from the
+ * next mq_session_connect on. */
+void mq_session_set_tls(MqSession *session, TlsContext *context);
 
 /* Begins to connect and log in; the session must be closed. MQ_OK: under way. Otherwise nothing
  * is open and *error says why (no MQ_EVENT_LOST follows). */

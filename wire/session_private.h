@@ -45,6 +45,7 @@ struct MqSession
 	MqSessionOptions options;
 	char             name[128];
 	MqUrl            url;
+	TlsContext      *tls; /* borrowed; NULL: plain text only */
 	amqp_pool_t      pool; /* of one decoded or encoded method */
 
 	MqBuffer input;

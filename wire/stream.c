@@ -2,6 +2,9 @@
  * stream.c
  *    A non-blocking stream socket with a bounded output buffer.
  *
+ * With TLS the output buffer holds ciphertext: what stream_put takes is encrypted at once, so no
+ * buffer of OpenSSL's has to be kept still, and the socket is read and written in one place.
+ *
  * Name look-ups run in getaddrinfo_a(3)'s thread and are looked at every RESOLVE_LOOK_US; one that
  * is given up and cannot be cancelled keeps its memory (struct Lookup) until it ends: it is then
  * freed by the next look-up of the same stream, and never by more than one at a time.
@@ -24,6 +27,7 @@
 #include <unistd.h>
 
 #define RESOLVE_LOOK_US 5000
+#define TLS_READ_BYTES (16 * 1024) /* ciphertext at a time: about one record */
 #define KEEP_BUFFER_BYTES (256 * 1024) /* a larger output buffer is given back once empty */
 
 /* What getaddrinfo_a reads and writes while it works: must stay where it is until it is done. */
@@ -48,6 +52,10 @@ struct Stream
 	struct addrinfo *addresses; /* being tried; freed when open */
 	struct addrinfo *address;
 	char             peer[300]; /* for error texts */
+
+	TlsContext *tls_context; /* borrowed; NULL: plain text */
+	TlsChannel *tls;
+	char        host[256]; /* whose certificate is expected */
 
 	MqBuffer output;
 	size_t   output_sent; /* bytes at the start of output that are gone */
@@ -115,6 +123,8 @@ stream_close(Stream *stream)
 	stream->fd = -1;
 	lookup_abandon(stream);
 	addresses_free(stream);
+	tls_channel_free(stream->tls);
+	stream->tls = NULL;
 	stream->state = STREAM_CLOSED;
 	mq_buffer_free(&stream->output);
 	stream->output_sent = 0;
@@ -243,6 +253,7 @@ stream_connect(Stream *stream, const char *host, uint16_t port, int64_t now_us, 
 	snprintf(service, sizeof(service), "%u", (unsigned) port);
 	snprintf(stream->peer, sizeof(stream->peer), "%s:%s", host, service);
 	stream->limit_at_us = now_us + limit_us;
+	snprintf(stream->host, sizeof(stream->host), "%s", host);
 	stream->addresses = numeric_address(host, service);
 	if (stream->addresses == NULL)
 		return lookup_start(stream, host, service, now_us, error);
@@ -269,6 +280,21 @@ stream_connect_unix(Stream *stream, const char *path, int64_t now_us, int64_t li
 	return MQ_OK;
 }
 
+/* The socket is connected: open, or TLS first. */
+static MqResult
+connected(Stream *stream, MqError *error)
+{
+	addresses_free(stream);
+	stream->state = STREAM_OPEN;
+	if (stream->tls_context == NULL)
+		return MQ_OK;
+	stream->tls = tls_channel_new(stream->tls_context, stream->host);
+	if (stream->tls == NULL)
+		return stream_lose(stream, error, "could not begin TLS with", "out of memory");
+	stream->state = STREAM_HANDSHAKE;
+	return MQ_OK;
+}
+
 /* Has the connect under way come to an end? Asks the socket, since poll may not have. */
 static MqResult
 connect_look(Stream *stream, MqError *error)
@@ -282,10 +308,7 @@ connect_look(Stream *stream, MqError *error)
 	if (so_error == 0)
 	{
 		if (getpeername(stream->fd, (struct sockaddr *) &peer, &size) == 0)
-		{
-			addresses_free(stream);
-			stream->state = STREAM_OPEN;
-		}
+			return connected(stream, error);
 		return MQ_OK;
 	}
 	close(stream->fd);
@@ -321,6 +344,81 @@ flush_output(Stream *stream, MqError *error)
 	return MQ_OK;
 }
 
+/* Reads what the socket has into buffer. > 0, 0: nothing at present, -1: lost. */
+static ssize_t
+receive(Stream *stream, void *buffer, size_t size, MqError *error)
+{
+	ssize_t received;
+
+	do
+		received = recv(stream->fd, buffer, size, 0);
+	while (received < 0 && errno == EINTR);
+	if (received > 0)
+		return received;
+	if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return 0;
+	stream_lose(stream, error, "lost the connection to",
+				received == 0 ? "closed by the peer" : strerror(errno));
+	return -1;
+}
+
+/* More ciphertext for TLS. Like receive. */
+static ssize_t
+feed_tls(Stream *stream, MqError *error)
+{
+	char    ciphertext[TLS_READ_BYTES];
+	ssize_t received = receive(stream, ciphertext, sizeof(ciphertext), error);
+
+	if (received > 0 && tls_feed(stream->tls, ciphertext, (size_t) received) != MQ_OK)
+	{
+		stream_lose(stream, error, "lost the connection to", "out of memory");
+		return -1;
+	}
+	return received;
+}
+
+/* TLS failed in the way that *error says. */
+static MqResult
+lose_by_tls(Stream *stream, MqError *error)
+{
+	MqError why = *error;
+
+	return stream_lose(stream, error, "lost the connection to", why.text);
+}
+
+static MqResult
+step_handshake(Stream *stream, MqError *error)
+{
+	MqError  local;
+	MqResult result;
+
+	error = error == NULL ? &local : error;
+	for (;;)
+	{
+		ssize_t fed;
+
+		result = tls_handshake(stream->tls, error);
+		/* Also an alert that says why we refuse. */
+		if (tls_drain(stream->tls, &stream->output) != MQ_OK)
+			return stream_lose(stream, error, "lost the connection to", "out of memory");
+		if (result == MQ_LOST)
+		{
+			(void) flush_output(stream, NULL);
+			return stream->state == STREAM_CLOSED ? MQ_LOST : lose_by_tls(stream, error);
+		}
+		if (result == MQ_OK)
+		{
+			stream->state = STREAM_OPEN;
+			return MQ_OK;
+		}
+		if (flush_output(stream, error) != MQ_OK)
+			return MQ_LOST;
+		fed = feed_tls(stream, error);
+		if (fed <= 0)
+			return fed == 0 ? MQ_OK : MQ_LOST;
+	}
+}
+
 MqResult
 stream_step(Stream *stream, int64_t now_us, MqError *error)
 {
@@ -336,31 +434,56 @@ stream_step(Stream *stream, int64_t now_us, MqError *error)
 	}
 	if (stream->state == STREAM_CONNECTING)
 		result = connect_look(stream, error);
+	if (stream->state == STREAM_HANDSHAKE)
+		result = step_handshake(stream, error);
 	if (stream->state == STREAM_OPEN)
 		result = flush_output(stream, error);
-	if ((stream->state == STREAM_RESOLVING || stream->state == STREAM_CONNECTING) &&
+	if (stream->state != STREAM_CLOSED && stream->state != STREAM_OPEN &&
 		now_us >= stream->limit_at_us)
 		result = stream_lose(stream, error, "could not connect to", "timed out");
 	return result;
 }
 
+/* Plain text out of TLS, fed from the socket as long as it takes to get some. */
+static ssize_t
+read_tls(Stream *stream, void *buffer, size_t size, MqError *error)
+{
+	MqError local;
+
+	error = error == NULL ? &local : error;
+	for (;;)
+	{
+		ssize_t got = tls_read(stream->tls, buffer, size, error);
+
+		if (got < 0)
+			lose_by_tls(stream, error);
+		if (got != 0)
+			return got;
+		/* Answers to the peer's key updates. */
+		if (tls_drain(stream->tls, &stream->output) != MQ_OK)
+		{
+			stream_lose(stream, error, "lost the connection to", "out of memory");
+			return -1;
+		}
+		got = feed_tls(stream, error);
+		if (got <= 0)
+			return got;
+	}
+}
+
 ssize_t
 stream_read(Stream *stream, void *buffer, size_t size, MqError *error)
 {
-	ssize_t received;
-
 	if (stream->state != STREAM_OPEN)
 		return 0;
-	do
-		received = recv(stream->fd, buffer, size, 0);
-	while (received < 0 && errno == EINTR);
-	if (received > 0)
-		return received;
-	if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return 0;
-	stream_lose(stream, error, "lost the connection to",
-				received == 0 ? "closed by the peer" : strerror(errno));
-	return -1;
+	return stream->tls == NULL ? receive(stream, buffer, size, error)
+							   : read_tls(stream, buffer, size, error);
+}
+
+bool
+stream_has_pending(const Stream *stream)
+{
+	return stream->state == STREAM_OPEN && stream->tls != NULL && tls_has_pending(stream->tls);
 }
 
 size_t
@@ -394,7 +517,18 @@ stream_put(Stream *stream, const void *data, size_t size)
 	if (stream_unsent(stream) > 0 && size > stream_room(stream))
 		return MQ_FULL;
 	compact_output(stream);
-	return mq_buffer_append(&stream->output, data, size);
+	if (stream->tls == NULL)
+		return mq_buffer_append(&stream->output, data, size);
+	/* A failure here shows as a loss at the next step or read. */
+	if (tls_write(stream->tls, data, size, NULL) != MQ_OK)
+		return MQ_NOMEM;
+	return tls_drain(stream->tls, &stream->output);
+}
+
+void
+stream_set_tls(Stream *stream, TlsContext *context)
+{
+	stream->tls_context = context;
 }
 
 StreamState
@@ -419,6 +553,7 @@ stream_wants(const Stream *stream)
 		return 0;
 	case STREAM_CONNECTING:
 		return STREAM_WANT_WRITE;
+	case STREAM_HANDSHAKE:
 	case STREAM_OPEN:
 		return STREAM_WANT_READ | (stream_unsent(stream) > 0 ? STREAM_WANT_WRITE : 0);
 	}
@@ -433,6 +568,7 @@ stream_due_us(const Stream *stream)
 	case STREAM_RESOLVING:
 		return stream->look_at_us < stream->limit_at_us ? stream->look_at_us : stream->limit_at_us;
 	case STREAM_CONNECTING:
+	case STREAM_HANDSHAKE:
 		return stream->limit_at_us;
 	case STREAM_CLOSED:
 	case STREAM_OPEN:

@@ -1,14 +1,14 @@
 /*
  * stream.h
- *    Bytes to and from one peer, without ever blocking: TCP or unix socket.
+ *    Bytes to and from one peer, without ever blocking: TCP or unix socket, with or without TLS.
  *
  * The owner polls stream_fd() for what stream_wants() says, or until stream_due_us(), then calls
  * stream_step(). Names are resolved by getaddrinfo_a(3), whose helper thread blocks all signals;
  * addresses are tried in turn. Every wait has a limit: resolving and connecting together take at
  * most the time limit given. Output is one bounded buffer, written when the socket takes it.
  *
- * States: CLOSED -> RESOLVING -> CONNECTING -> OPEN -> CLOSED; the first two are skipped where
- * there is nothing to resolve or to wait for. TLS will be one more state between the last two.
+ * States: CLOSED -> RESOLVING -> CONNECTING -> HANDSHAKE -> OPEN -> CLOSED; those in the middle are
+ * skipped where there is nothing to resolve or to wait for, or no TLS.
  *
  * No locking: one thread. Time is handed in: microseconds of a monotonic clock (mq_clock_us).
  */
@@ -16,6 +16,7 @@
 #define MQ_STREAM_H
 
 #include "error.h"
+#include "tls.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,6 +33,7 @@ typedef enum StreamState
 	STREAM_CLOSED,
 	STREAM_RESOLVING,
 	STREAM_CONNECTING,
+	STREAM_HANDSHAKE, /* TLS */
 	STREAM_OPEN
 } StreamState;
 
@@ -46,8 +48,13 @@ Stream *stream_new(size_t output_limit_bytes);
 /* Closes and frees. A name look-up that cannot be cancelled is left to end by itself. */
 void stream_free(Stream *stream);
 
+/* Connections to come speak TLS with these certificates (borrowed: must outlive the next connects),
+ * or plain text again with NULL. The peer's certificate must be for the host that is connected to.
+ * The stream must be closed. */
+void stream_set_tls(Stream *stream, TlsContext *context);
+
 /* Starts connecting to host (a name or a numeric address) and port; the stream must be closed.
- * limit_us: for resolving and connecting together. MQ_OK: under way, see stream_state; MQ_LOST or
+ * limit_us: for resolving, connecting and the TLS handshake together. MQ_OK: under way, see stream_state; MQ_LOST or
  * MQ_NOMEM: *error says why. */
 MqResult stream_connect(Stream *stream, const char *host, uint16_t port, int64_t now_us,
 						int64_t limit_us, MqError *error);
@@ -73,6 +80,9 @@ size_t stream_unsent(const Stream *stream);
  * appended) or MQ_NOMEM. The limit is soft for one piece: it may be passed by the piece that
  * finds the buffer empty, so that any message can be sent. */
 MqResult stream_put(Stream *stream, const void *data, size_t size);
+
+/* Has bytes for stream_read that do not make the socket readable (TLS): read before waiting. */
+bool stream_has_pending(const Stream *stream);
 
 StreamState stream_state(const Stream *stream);
 
