@@ -27,11 +27,13 @@ is_set(const char *path)
 	return path != NULL && path[0] != '\0';
 }
 
-/* OpenSSL's own word for what went wrong last. */
+/* OpenSSL's own word for what went wrong first; of a file, the system's. */
 static const char *
 reason(void)
 {
-	const char *text = ERR_reason_error_string(ERR_peek_last_error());
+	unsigned long error = ERR_peek_error();
+	const char   *text = ERR_SYSTEM_ERROR(error) ? strerror(ERR_GET_REASON(error))
+												 : ERR_reason_error_string(error);
 
 	return text == NULL ? "unknown error" : text;
 }
