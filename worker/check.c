@@ -6,36 +6,12 @@
 
 #include "wire/session.h"
 #include "wire/stream.h"
+#include "worker/await.h"
 #include "worker/redis.h"
 
-#include <poll.h>
 #include <stdio.h>
 
-static void
-wait_for(int fd, unsigned wants, int64_t due_us)
-{
-	struct pollfd entry = {.fd = fd};
-	int64_t       left_us = due_us - mq_clock_us();
-
-	if ((wants & STREAM_WANT_READ) != 0)
-		entry.events |= POLLIN;
-	if ((wants & STREAM_WANT_WRITE) != 0)
-		entry.events |= POLLOUT;
-	/* Looked at each second at the latest, whatever is due. */
-	poll(&entry, 1, left_us < 0 ? 0 : left_us > 1000000 ? 1000 : (int) (left_us / 1000 + 1));
-}
-
-/* The next event; there is always one in the end, since every wait of a session has a limit. */
-static void
-next_event(MqSession *session, MqEvent *event)
-{
-	mq_session_step(session, mq_clock_us());
-	while (!mq_session_next(session, event))
-	{
-		wait_for(mq_session_fd(session), mq_session_wants(session), mq_session_due_us(session));
-		mq_session_step(session, mq_clock_us());
-	}
-}
+#define ANSWER_LIMIT_US ((int64_t) 60000000) /* beyond every limit of a session */
 
 /* Looks for a queue on an open channel. true: nothing to complain of. */
 static bool
@@ -50,8 +26,10 @@ check_queue(MqSession *session, const WorkerConfig *config, const char *queue)
 		return false;
 	}
 	do
-		next_event(session, &event);
-	while (event.kind == MQ_EVENT_BLOCKED || event.kind == MQ_EVENT_UNBLOCKED);
+	{
+		if (!await_event(session, &event, ANSWER_LIMIT_US))
+			event = (MqEvent){.kind = MQ_EVENT_LOST, .text = "no answer"};
+	} while (event.kind == MQ_EVENT_BLOCKED || event.kind == MQ_EVENT_UNBLOCKED);
 	if (event.kind == MQ_EVENT_REPLY)
 	{
 		printf("queue %s: ok, %u messages\n", queue, (unsigned) event.message_count);
@@ -72,19 +50,12 @@ check_address(MqSession *session, const MqUrl *url)
 {
 	char    name[600];
 	MqEvent event;
-	MqError error;
+	bool    open;
 
 	mq_url_describe(url, name, sizeof(name));
-	if (mq_session_connect(session, url, mq_clock_us(), &error) != MQ_OK)
-	{
-		printf("broker %s: %s\n", name, error.text);
-		return false;
-	}
-	do
-		next_event(session, &event);
-	while (event.kind != MQ_EVENT_OPEN && event.kind != MQ_EVENT_LOST);
-	printf("broker %s: %s\n", name, event.kind == MQ_EVENT_OPEN ? "ok" : event.text);
-	return event.kind == MQ_EVENT_OPEN;
+	open = await_open(session, url, &event);
+	printf("broker %s: %s\n", name, open ? "ok" : event.text);
+	return open;
 }
 
 static bool
@@ -124,7 +95,8 @@ check_redis(const WorkerConfig *config)
 	redis_link_step(link, mq_clock_us());
 	while (!redis_link_next(link, mq_clock_us(), &event))
 	{
-		wait_for(redis_link_fd(link), redis_link_wants(link), redis_link_due_us(link));
+		await_socket(redis_link_fd(link), redis_link_wants(link),
+					 redis_link_due_us(link));
 		redis_link_step(link, mq_clock_us());
 	}
 	ready = event.kind == REDIS_EVENT_READY;

@@ -23,6 +23,7 @@ typedef struct Chunk
 {
 	struct Chunk *next;
 	uint64_t      seq; /* 1, 2, ... in the order of the queue */
+	int64_t       due_us; /* in a queue of time: not before */
 	size_t        count;
 	size_t        end[DELETION_CHUNK_KEYS]; /* of each key in bytes */
 	MqBuffer      bytes;

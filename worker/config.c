@@ -4,287 +4,21 @@
  */
 #include "worker/config.h"
 
+#include "wire/message.h"
+#include "worker/config_file.h"
+#include "worker/options.h"
+#include "worker/secrets.h"
+
 #include <errno.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
-#define MAX_STOP_TIMEOUT_US ((int64_t) 3600 * 1000000)
 #define MAX_GIVEN 256 /* options on one command line */
 #define MAX_LIST_BYTES 8192
-
-typedef bool (*OptionParser)(WorkerConfig *config, const char *value, char *error);
-
-typedef struct Option
-{
-	const char  *name;
-	const char  *environment;   /* NULL: none */
-	const char  *initial;       /* default; NULL: set elsewhere, or none */
-	const char  *value_name;    /* NULL: a switch */
-	bool         repeatable;
-	OptionParser parse;
-	const char  *help; /* lines separated by \n */
-} Option;
-
-/* error of the parsers: without the option's name, which the caller puts before it. */
-static bool __attribute__((format(printf, 2, 3)))
-complain(char *error, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(error, CONFIG_ERROR_BYTES / 2, format, args);
-	va_end(args);
-	return false;
-}
-
-static bool
-parse_name(char *out, size_t size, const char *value, bool may_be_empty, char *error)
-{
-	if (*value == '\0' && !may_be_empty)
-		return complain(error, "must not be empty");
-	if (strlen(value) >= size)
-		return complain(error, "is longer than %zu bytes", size - 1);
-	strcpy(out, value);
-	return true;
-}
-
-static bool
-parse_amqp_url(WorkerConfig *config, const char *value, char *error)
-{
-	MqError reason;
-
-	if (mq_url_parse_list(value, config->amqp_urls, &config->amqp_url_count, &reason) != MQ_OK)
-		return complain(error, "%s", reason.text);
-	for (int i = 0; i < config->amqp_url_count; i++)
-		if (config->amqp_urls[i].tls)
-			return complain(error, "amqps:// is not supported: this version has no TLS");
-	return true;
-}
-
-static bool
-parse_redis_url(WorkerConfig *config, const char *value, char *error)
-{
-	MqError reason;
-
-	if (redis_url_parse(value, &config->redis_url, &reason) != MQ_OK)
-		return complain(error, "%s", reason.text);
-	if (config->redis_url.tls)
-		return complain(error, "rediss:// is not supported: this version has no TLS");
-	return true;
-}
-
-static bool
-parse_queue(WorkerConfig *config, const char *value, char *error)
-{
-	return parse_name(config->queue, sizeof(config->queue), value, false, error);
-}
-
-static bool
-parse_exchange(WorkerConfig *config, const char *value, char *error)
-{
-	return parse_name(config->exchange, sizeof(config->exchange), value, true, error);
-}
-
-static bool
-parse_queue_type(WorkerConfig *config, const char *value, char *error)
-{
-	if (strcmp(value, "classic") == 0)
-		config->queue_type = QUEUE_CLASSIC;
-	else if (strcmp(value, "quorum") == 0)
-		config->queue_type = QUEUE_QUORUM;
-	else
-		return complain(error, "is neither classic nor quorum");
-	return true;
-}
-
-static bool
-parse_switch(bool *out, const char *value, char *error)
-{
-	static const char *const yes[] = {"on", "true", "yes", "1"};
-	static const char *const no[] = {"off", "false", "no", "0"};
-
-	for (size_t i = 0; i < 4; i++)
-	{
-		if (strcasecmp(value, yes[i]) == 0 || strcasecmp(value, no[i]) == 0)
-		{
-			*out = strcasecmp(value, yes[i]) == 0;
-			return true;
-		}
-	}
-	return complain(error, "is neither on nor off");
-}
-
-static bool
-parse_no_declare(WorkerConfig *config, const char *value, char *error)
-{
-	return parse_switch(&config->no_declare, value, error);
-}
-
-static bool
-parse_dry_run(WorkerConfig *config, const char *value, char *error)
-{
-	return parse_switch(&config->dry_run, value, error);
-}
-
-static bool
-parse_check(WorkerConfig *config, const char *value, char *error)
-{
-	return parse_switch(&config->check, value, error);
-}
-
-static bool
-parse_prefetch(WorkerConfig *config, const char *value, char *error)
-{
-	char *end;
-	long  number;
-
-	errno = 0;
-	number = strtol(value, &end, 10);
-	if (end == value || *end != '\0' || errno != 0 || number < 1 || number > UINT16_MAX)
-		return complain(error, "must be a whole number between 1 and %d", UINT16_MAX);
-	config->prefetch = (uint16_t) number;
-	return true;
-}
-
-static bool
-parse_key_prefix(WorkerConfig *config, const char *value, char *error)
-{
-	return parse_name(config->key_prefix, sizeof(config->key_prefix), value, true, error);
-}
-
-static bool
-parse_allow_prefix(WorkerConfig *config, const char *value, char *error)
-{
-	if (*value == '\0')
-		return complain(error, "must not be empty");
-	if (config->allowed_count == CONFIG_MAX_PREFIXES)
-		return complain(error, "is given more than %d times", CONFIG_MAX_PREFIXES);
-	config->allowed[config->allowed_count] = strdup(value);
-	if (config->allowed[config->allowed_count] == NULL)
-		return complain(error, "out of memory");
-	config->allowed_count++;
-	return true;
-}
-
-static bool
-parse_amqp_password_file(WorkerConfig *config, const char *value, char *error)
-{
-	return parse_name(config->amqp_password_file, sizeof(config->amqp_password_file), value, true,
-					  error);
-}
-
-static bool
-parse_redis_password_file(WorkerConfig *config, const char *value, char *error)
-{
-	return parse_name(config->redis_password_file, sizeof(config->redis_password_file), value,
-					  true, error);
-}
-
-static bool
-parse_worker_name(WorkerConfig *config, const char *value, char *error)
-{
-	return parse_name(config->name, sizeof(config->name), value, false, error);
-}
-
-static bool
-parse_log_level(WorkerConfig *config, const char *value, char *error)
-{
-	static const char *const names[] = {"error", "warning", "info", "debug"};
-
-	for (int i = 0; i < 4; i++)
-	{
-		if (strcmp(value, names[i]) == 0)
-		{
-			config->log_level = (LogLevel) i;
-			return true;
-		}
-	}
-	return complain(error, "is none of error, warning, info, debug");
-}
-
-static bool
-parse_log_format(WorkerConfig *config, const char *value, char *error)
-{
-	if (strcmp(value, "text") == 0)
-		config->log_format = FORMAT_TEXT;
-	else if (strcmp(value, "json") == 0)
-		config->log_format = FORMAT_JSON;
-	else
-		return complain(error, "is neither text nor json");
-	return true;
-}
-
-static bool
-parse_stop_timeout(WorkerConfig *config, const char *value, char *error)
-{
-	static const struct
-	{
-		const char *unit;
-		int64_t     us;
-	} units[] = {{"ms", 1000}, {"s", 1000000}, {"min", 60000000}};
-	char *end;
-	long  number;
-
-	errno = 0;
-	number = strtol(value, &end, 10);
-	for (size_t i = 0; i < 3 && end > value && errno == 0; i++)
-	{
-		if (strcmp(end, units[i].unit) != 0)
-			continue;
-		if (number < 0 || number > MAX_STOP_TIMEOUT_US / units[i].us)
-			return complain(error, "must be between 0s and 60min");
-		config->stop_timeout_us = number * units[i].us;
-		return true;
-	}
-	return complain(error, "must be a whole number with a unit: ms, s or min");
-}
-
-/* In the order of --help. --help and --version are told apart before any parser runs. */
-static const Option options[] = {
-	{"amqp-url", "OUTBOX_AMQP_URL", "amqp://guest:guest@localhost:5672/%2f", "URL", false,
-	 parse_amqp_url,
-	 "the broker: amqp://user:password@host:port/vhost?heartbeat=10;\n"
-	 "several, separated by commas, are tried in turn"},
-	{"amqp-password-file", "OUTBOX_AMQP_PASSWORD_FILE", "", "FILE", false,
-	 parse_amqp_password_file, "its first line takes the place of the password in --amqp-url"},
-	{"redis-url", "OUTBOX_REDIS_URL", "redis://localhost:6379/0", "URL", false, parse_redis_url,
-	 "redis://user:password@host:port/db or redis+unix://user:password@/path?db=0"},
-	{"redis-password-file", "OUTBOX_REDIS_PASSWORD_FILE", "", "FILE", false,
-	 parse_redis_password_file, "its first line takes the place of the password in --redis-url"},
-	{"queue", "OUTBOX_QUEUE", "cache-invalidation", "NAME", false, parse_queue,
-	 "where invalidations wait; what is not understood goes to NAME.dead"},
-	{"exchange", "OUTBOX_EXCHANGE", "", "NAME", false, parse_exchange,
-	 "declare this fanout exchange if it is missing and bind the queue to it"},
-	{"queue-type", "OUTBOX_QUEUE_TYPE", "classic", "TYPE", false, parse_queue_type,
-	 "classic or quorum, for queues that are missing; others are used as they are"},
-	{"no-declare", "OUTBOX_NO_DECLARE", "off", NULL, false, parse_no_declare,
-	 "declare nothing: queue and NAME.dead are made by others"},
-	{"prefetch", "OUTBOX_PREFETCH", "256", "N", false, parse_prefetch,
-	 "messages taken before the first is acknowledged, 1 to 65535"},
-	{"key-prefix", "OUTBOX_KEY_PREFIX", "", "TEXT", false, parse_key_prefix,
-	 "put before every key and pattern"},
-	{"allow-prefix", "OUTBOX_ALLOW_PREFIX", NULL, "TEXT", true, parse_allow_prefix,
-	 "refuse keys that do not begin so (before --key-prefix); repeatable,\n"
-	 "in the environment separated by white space"},
-	{"name", "OUTBOX_NAME", NULL, "NAME", false, parse_worker_name,
-	 "this worker's name, shown by the broker (default: host name and process id)"},
-	{"log-level", "OUTBOX_LOG_LEVEL", "info", "LEVEL", false, parse_log_level,
-	 "error, warning, info or debug"},
-	{"log-format", "OUTBOX_LOG_FORMAT", "text", "FORMAT", false, parse_log_format,
-	 "text or json, one line for each change of state, on standard error"},
-	{"stop-timeout", "OUTBOX_STOP_TIMEOUT", "10s", "TIME", false, parse_stop_timeout,
-	 "after SIGTERM; what is unfinished then stays in the queue (ms, s, min)"},
-	{"dry-run", NULL, "off", NULL, false, parse_dry_run,
-	 "say what would be deleted; delete and acknowledge nothing"},
-	{"check", NULL, "off", NULL, false, parse_check,
-	 "try broker and Redis once, say what is wrong, exit with 0 or 1"},
-};
-
-#define OPTION_COUNT (sizeof(options) / sizeof(options[0]))
+#define MAX_OPTIONS 64
+#define ONE_REDIS "this version takes one; run a worker for each cache, with a queue of its own"
 
 typedef struct Given
 {
@@ -292,14 +26,14 @@ typedef struct Given
 	const char   *value;
 } Given;
 
-/* name: behind the dashes, size bytes. */
-static const Option *
-option_find(const char *name, size_t size)
+static bool __attribute__((format(printf, 2, 3))) complain(char *error, const char *format, ...)
 {
-	for (size_t i = 0; i < OPTION_COUNT; i++)
-		if (strlen(options[i].name) == size && memcmp(options[i].name, name, size) == 0)
-			return &options[i];
-	return NULL;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(error, CONFIG_ERROR_BYTES, format, args);
+	va_end(args);
+	return false;
 }
 
 /* Takes argv[*i], and the argument behind it where that is its value. Arguments are never
@@ -324,7 +58,7 @@ take_argument(Given *given, int argc, char *const *argv, int *i, char *error)
 	if (given->option == NULL)
 	{
 		complain(error, "unknown option --%.*s (see --help)", size > 60 ? 60 : (int) size,
-				 argument + 2);
+		         argument + 2);
 		return CONFIG_BAD;
 	}
 	if (argument[2 + size] == '=')
@@ -361,17 +95,118 @@ take_arguments(Given given[MAX_GIVEN], size_t *count, int argc, char *const *arg
 	return CONFIG_RUN;
 }
 
-/* Runs the parser; source ("--prefetch", "OUTBOX_PREFETCH") goes before what it complains of. */
-static bool
-apply_value(WorkerConfig *config, const Option *option, const char *prefix, const char *source,
-			const char *value, char *error)
+/* Runs the parser; source ("--prefetch", "OUTBOX_PREFETCH", "worker.conf:3: prefetch") goes before
+ * what it complains of. */
+static bool __attribute__((format(printf, 5, 6)))
+apply_value(WorkerConfig *config, const Option *option, const char *value, char *error,
+            const char *source, ...)
 {
-	char reason[CONFIG_ERROR_BYTES / 2];
+	char    reason[OPTION_REASON_BYTES];
+	char    where[CONFIG_ERROR_BYTES / 2];
+	va_list args;
 
 	if (option->parse(config, value, reason))
 		return true;
-	snprintf(error, CONFIG_ERROR_BYTES, "%s%s: %s", prefix, source, reason);
-	return false;
+	va_start(args, source);
+	vsnprintf(where, sizeof(where), source, args);
+	va_end(args);
+	return complain(error, "%s: %s", where, reason);
+}
+
+/* ---- layers, the lowest first ---- */
+
+static bool
+apply_defaults(WorkerConfig *config, char *error)
+{
+	for (const Option *option = options; option->name != NULL; option++)
+		if (option->initial != NULL &&
+		    !apply_value(config, option, option->initial, error, "--%s", option->name))
+			return false;
+	return true;
+}
+
+/* text: freed by the caller, also on failure. */
+static bool
+read_file(const char *path, MqBuffer *text, char *error)
+{
+	FILE *file = fopen(path, "re");
+	bool  fine = file != NULL && mq_buffer_reserve(text, CONFIG_FILE_MAX_BYTES + 1) == MQ_OK;
+
+	if (fine)
+	{
+		text->size = fread(text->data, 1, CONFIG_FILE_MAX_BYTES + 1, file);
+		fine = !ferror(file);
+	}
+	if (!fine)
+		complain(error, "--config: %.300s: %s", path, strerror(errno));
+	if (file != NULL)
+		fclose(file);
+	if (fine && text->size > CONFIG_FILE_MAX_BYTES)
+		return complain(error, "--config: %.300s: has more than 256 kB", path);
+	return fine;
+}
+
+/* seen: one flag for each option. */
+static bool
+apply_line(WorkerConfig *config, const ConfigFile *file, const char *path, bool *seen, char *error)
+{
+	const Option *option = option_find(file->name, strlen(file->name));
+	bool         *again;
+
+	if (option == NULL)
+		return complain(error, "%.300s:%d: unknown option \"%s\"", path, file->line, file->name);
+	if (option->environment == NULL || strcmp(option->name, "config") == 0)
+		return complain(error, "%.300s:%d: \"%s\" cannot stand in a file", path, file->line,
+		                file->name);
+	again = &seen[option - options];
+	if (*again && strcmp(option->name, "redis-url") == 0)
+		return complain(error, "%.300s:%d: redis-url: " ONE_REDIS, path, file->line);
+	if (!*again && option->clear != NULL)
+		option->clear(config);
+	*again = true;
+	return apply_value(config, option, file->value, error, "%.200s:%d: %s", path, file->line,
+	                   option->name);
+}
+
+static bool
+apply_text(WorkerConfig *config, const char *path, MqBytes text, char *error)
+{
+	bool       seen[MAX_OPTIONS] = {false};
+	ConfigFile file;
+
+	config_file_begin(&file, text);
+	while (true)
+	{
+		switch (config_file_next(&file))
+		{
+		case CONFIG_FILE_ENTRY:
+			if (apply_line(config, &file, path, seen, error))
+				continue;
+			explicit_bzero(&file, sizeof(file));
+			return false;
+		case CONFIG_FILE_END:
+			explicit_bzero(&file, sizeof(file));
+			return true;
+		case CONFIG_FILE_BAD:
+			return complain(error, "%.300s:%d: the line %s", path, file.line, file.problem);
+		}
+	}
+}
+
+static bool
+apply_file(WorkerConfig *config, const char *path, char *error)
+{
+	MqBuffer text = {0};
+	bool     fine;
+
+	if (path == NULL || *path == '\0')
+		return true;
+	fine = read_file(path, &text, error) &&
+	       apply_text(config, path, mq_bytes(text.data, text.size), error);
+	if (text.data != NULL)
+		explicit_bzero(text.data, text.capacity);
+	mq_buffer_free(&text);
+	return fine;
 }
 
 static bool
@@ -382,89 +217,92 @@ apply_list(WorkerConfig *config, const Option *option, const char *list, char *e
 	char *word;
 
 	if (strlen(list) >= sizeof(copy))
-	{
-		snprintf(error, CONFIG_ERROR_BYTES, "%s: is longer than %zu bytes", option->environment,
-				 sizeof(copy) - 1);
-		return false;
-	}
+		return complain(error, "%s: is longer than %zu bytes", option->environment,
+		                sizeof(copy) - 1);
 	strcpy(copy, list);
+	option->clear(config);
 	while ((word = strsep(&rest, " \t\r\n")) != NULL)
-		if (*word != '\0' && !apply_value(config, option, "", option->environment, word, error))
+		if (*word != '\0' && !apply_value(config, option, word, error, "%s", option->environment))
 			return false;
 	return true;
 }
 
-/* One option from its highest layer. */
 static bool
-apply_option(WorkerConfig *config, const Option *option, const Given *given, size_t given_count,
-			 const char *(*environment)(const char *), char *error)
+apply_environment(WorkerConfig *config, const Option             *option,
+                  const char *(*environment)(const char *), char *error)
 {
-	const char *value = NULL;
+	const char *value = option->environment == NULL ? NULL : environment(option->environment);
 
-	for (size_t i = 0; i < given_count; i++)
+	if (value == NULL || *value == '\0')
+		return true;
+	if (option->clear != NULL)
+		return apply_list(config, option, value, error);
+	return apply_value(config, option, value, error, "%s", option->environment);
+}
+
+static bool
+apply_given(WorkerConfig *config, const Option *option, const Given *given, size_t count,
+            char *error)
+{
+	const char *last = NULL;
+
+	for (size_t i = 0; i < count; i++)
 	{
 		if (given[i].option != option)
 			continue;
-		value = given[i].value;
-		if (option->repeatable && !apply_value(config, option, "--", option->name, value, error))
+		if (option->clear != NULL && last == NULL)
+			option->clear(config);
+		last = given[i].value;
+		if (option->clear != NULL &&
+		    !apply_value(config, option, last, error, "--%s", option->name))
 			return false;
 	}
-	if (value != NULL)
-		return option->repeatable || apply_value(config, option, "--", option->name, value, error);
-
-	value = option->environment == NULL ? NULL : environment(option->environment);
-	if (value != NULL && *value != '\0')
-		return option->repeatable
-				   ? apply_list(config, option, value, error)
-				   : apply_value(config, option, "", option->environment, value, error);
-	return option->initial == NULL ||
-		   apply_value(config, option, "--", option->name, option->initial, error);
+	return last == NULL || option->clear != NULL ||
+	       apply_value(config, option, last, error, "--%s", option->name);
 }
 
-/* The first line of a file, into out. */
-static bool
-read_password(const char *option, const char *path, char *out, size_t size, char *error)
+static size_t
+count_given(const Given *given, size_t count, const Option *option)
 {
-	FILE  *file = fopen(path, "re");
-	char   line[1024];
-	size_t length;
+	size_t found = 0;
 
-	if (file == NULL || fgets(line, sizeof(line), file) == NULL)
-	{
-		snprintf(error, CONFIG_ERROR_BYTES, "--%s: %.300s: %s", option, path,
-				 file == NULL || ferror(file) ? strerror(errno) : "the file is empty");
-		if (file != NULL)
-			fclose(file);
+	for (size_t i = 0; i < count; i++)
+		if (given[i].option == option)
+			found++;
+	return found;
+}
+
+/* Which file; the option's value in the environment or on the command line. */
+static const char *
+find_config_file(const Given *given, size_t count, const char *(*environment)(const char *) )
+{
+	const Option *option = option_find("config", 6);
+	const char   *path = environment(option->environment);
+
+	for (size_t i = 0; i < count; i++)
+		if (given[i].option == option)
+			path = given[i].value;
+	return path;
+}
+
+/* A variable that the command line hides is not even looked at. */
+static bool
+apply_layers(WorkerConfig *config, const Given *given, size_t count,
+             const char *(*environment)(const char *), char *error)
+{
+	if (!apply_defaults(config, error) ||
+	    !apply_file(config, find_config_file(given, count, environment), error))
 		return false;
-	}
-	fclose(file);
-	length = strcspn(line, "\r\n");
-	line[length] = '\0';
-	if (length == 0 || length >= size)
-		snprintf(error, CONFIG_ERROR_BYTES, "--%s: %.300s: the first line has %zu bytes, not 1 to %zu",
-				 option, path, length, size - 1);
-	else
-		memcpy(out, line, length + 1);
-	explicit_bzero(line, sizeof(line));
-	return length > 0 && length < size;
-}
-
-static bool
-read_passwords(WorkerConfig *config, char *error)
-{
-	MqUrl *urls = config->amqp_urls;
-
-	if (config->amqp_password_file[0] != '\0')
+	for (const Option *option = options; option->name != NULL; option++)
 	{
-		if (!read_password("amqp-password-file", config->amqp_password_file, urls[0].password,
-						   sizeof(urls[0].password), error))
+		bool fine = count_given(given, count, option) > 0
+		                ? apply_given(config, option, given, count, error)
+		                : apply_environment(config, option, environment, error);
+
+		if (!fine)
 			return false;
-		for (int i = 1; i < config->amqp_url_count; i++)
-			memcpy(urls[i].password, urls[0].password, sizeof(urls[0].password));
 	}
-	return config->redis_password_file[0] == '\0' ||
-		   read_password("redis-password-file", config->redis_password_file,
-						 config->redis_url.password, sizeof(config->redis_url.password), error);
+	return true;
 }
 
 static void
@@ -478,20 +316,18 @@ set_default_name(WorkerConfig *config)
 	snprintf(config->name, sizeof(config->name), "%s:%d", host, (int) getpid());
 }
 
-static size_t
-count_given(const Given *given, size_t count, const char *name)
+/* What each option alone cannot know. */
+static bool
+check_combinations(const WorkerConfig *config, char *error)
 {
-	size_t found = 0;
-
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(given[i].option->name, name) == 0)
-			found++;
-	return found;
+	if (config->check + config->dry_run + config->replay_dead > 1)
+		return complain(error, "--check, --dry-run and --replay-dead: one at a time");
+	return true;
 }
 
 ConfigOutcome
 config_load(WorkerConfig *config, int argc, char *const *argv,
-			const char *(*environment)(const char *name), char error[CONFIG_ERROR_BYTES])
+            const char *(*environment)(const char *name), char error[CONFIG_ERROR_BYTES])
 {
 	Given         given[MAX_GIVEN];
 	size_t        count;
@@ -503,20 +339,13 @@ config_load(WorkerConfig *config, int argc, char *const *argv,
 	if (outcome != CONFIG_RUN)
 		return outcome;
 	/* Several caches as one unit are to come; the last one alone would leave the others stale. */
-	if (count_given(given, count, "redis-url") > 1)
+	if (count_given(given, count, option_find("redis-url", 9)) > 1)
 	{
-		complain(error, "--redis-url: this version takes one; run a worker for each cache, with a "
-						"queue of its own");
+		complain(error, "--redis-url: " ONE_REDIS);
 		return CONFIG_BAD;
 	}
-	for (size_t i = 0; i < OPTION_COUNT; i++)
-	{
-		if (apply_option(config, &options[i], given, count, environment, error))
-			continue;
-		config_free(config);
-		return CONFIG_BAD;
-	}
-	if (read_passwords(config, error))
+	if (apply_layers(config, given, count, environment, error) &&
+	    check_combinations(config, error) && secrets_read(config, error))
 		return CONFIG_RUN;
 	config_free(config);
 	return CONFIG_BAD;
@@ -552,7 +381,7 @@ print_option(FILE *out, const Option *option)
 	const char *line = option->help;
 
 	snprintf(head, sizeof(head), "--%s%s%s", option->name, option->value_name == NULL ? "" : "=",
-			 option->value_name == NULL ? "" : option->value_name);
+	         option->value_name == NULL ? "" : option->value_name);
 	fprintf(out, "  %s\n", head);
 	while (*line != '\0')
 	{
@@ -571,25 +400,26 @@ void
 config_print_help(FILE *out)
 {
 	fputs("outbox-worker deletes the Redis keys that messages of a RabbitMQ queue name.\n"
-		  "\n"
-		  "A message is JSON: {\"keys\":[\"blogs:all\"],\"patterns\":[\"blog:*\"]}. It is "
-		  "acknowledged\nafter Redis has answered. A broker or a Redis that is away is waited "
-		  "for.\n\n"
-		  "Usage: outbox-worker [option]...      --name=value or --name value\n\n",
-		  out);
-	for (size_t i = 0; i < OPTION_COUNT; i++)
-		print_option(out, &options[i]);
+	      "\n"
+	      "A message is JSON: {\"keys\":[\"blogs:all\"],\"patterns\":[\"blog:*\"]}. It is "
+	      "acknowledged\nafter Redis has answered. A broker or a Redis that is away is waited "
+	      "for.\n\n"
+	      "Usage: outbox-worker [option]...      --name=value or --name value\n\n",
+	      out);
+	for (const Option *option = options; option->name != NULL; option++)
+		print_option(out, option);
 	fputs("  --help\n        this text\n"
-		  "  --version\n        the version\n"
-		  "\nThe command line counts before the environment, that before the defaults.\n"
-		  "Exit status: 0 after SIGTERM or SIGINT, 1 a failure, 2 wrong usage.\n",
-		  out);
+	      "  --version\n        the version\n"
+	      "\nThe command line counts before the environment, that before the file, that before\n"
+	      "the defaults.\n"
+	      "Exit status: 0 after SIGTERM or SIGINT, 1 a failure, 2 wrong usage.\n",
+	      out);
 }
 
 void
 config_free(WorkerConfig *config)
 {
-	for (size_t i = 0; i < config->allowed_count; i++)
-		free(config->allowed[i]);
+	while (config->allowed_count > 0)
+		free(config->allowed[--config->allowed_count]);
 	explicit_bzero(config, sizeof(*config));
 }

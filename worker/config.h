@@ -1,8 +1,8 @@
 /*
  * config.h
- *    What the operator asked for: command line over environment over defaults.
+ *    What the operator asked for: command line over environment over file over defaults.
  *
- * Options are one table in config.c: name, environment variable, default, parser, help. An option
+ * Options are one table in options.c: name, environment variable, default, parser, help. An option
  * given twice: the last counts, unless it is repeatable (in the environment: separated by white
  * space); a higher layer replaces a lower one, it never adds. An empty environment variable counts
  * as not set.
@@ -26,7 +26,7 @@ typedef struct WorkerConfig
 	MqUrl     amqp_urls[MQ_MAX_URLS]; /* tried in turn */
 	int       amqp_url_count;
 	RedisUrl  redis_url;
-	char      queue[251]; /* with ".dead" behind it a short string */
+	char      queue[251];    /* with ".dead" behind it a short string */
 	char      exchange[256]; /* empty: none */
 	QueueType queue_type;
 	bool      no_declare;
@@ -36,12 +36,15 @@ typedef struct WorkerConfig
 	size_t    allowed_count;
 	char      amqp_password_file[4096];
 	char      redis_password_file[4096];
+	char      config_file[4096];
+	int64_t   second_delete_us; /* 0: off */
 	char      name[128];
 	LogLevel  log_level;
 	LogFormat log_format;
 	int64_t   stop_timeout_us;
 	bool      dry_run;
 	bool      check;
+	bool      replay_dead;
 } WorkerConfig;
 
 typedef enum ConfigOutcome
@@ -54,8 +57,8 @@ typedef enum ConfigOutcome
 
 /* environment: getenv, or a test's. Reads the password files. */
 ConfigOutcome config_load(WorkerConfig *config, int argc, char *const *argv,
-						  const char *(*environment)(const char *name),
-						  char error[CONFIG_ERROR_BYTES]);
+                          const char *(*environment)(const char *name),
+                          char error[CONFIG_ERROR_BYTES]);
 
 /* Overwrites the passwords of URLs in the arguments, which every user of the machine can read. */
 void config_wipe_arguments(int argc, char **argv);

@@ -7,6 +7,8 @@
 #include "wire/backoff.h"
 #include "worker/chunks.h"
 #include "worker/patterns.h"
+#include "worker/refusal.h"
+#include "worker/second.h"
 
 #include <hiredis/hiredis.h>
 #include <stdio.h>
@@ -23,13 +25,15 @@ typedef enum CommandKind
 	COMMAND_KEYS,  /* UNLINK of a chunk of the queue */
 	COMMAND_SCAN,  /* one step */
 	COMMAND_FOUND, /* UNLINK of what a step found */
+	COMMAND_SECOND, /* UNLINK of what was deleted a while ago */
 	COMMAND_PROBE  /* the refused UNLINK once more */
 } CommandKind;
 
 typedef struct Command
 {
 	CommandKind kind;
-	Chunk      *chunk;  /* KEYS, FOUND: owned */
+	Chunk      *chunk;  /* KEYS, FOUND, SECOND: owned */
+	int64_t     sent_us;
 	bool        orphan; /* its tickets are forgotten */
 } Command;
 
@@ -73,6 +77,9 @@ struct Deletion
 	Scan         scan;
 	TicketQueue  on_keys;     /* in order of arrival */
 	TicketQueue  on_patterns; /* their keys are done */
+
+	SecondQueue second;
+	size_t      second_in_flight;
 
 	Command in_flight[DELETION_WINDOW];
 	size_t  flight_first, flight_count;
@@ -132,13 +139,14 @@ tickets_pop(TicketQueue *queue)
 /* ---- making and adding ---- */
 
 Deletion *
-deletion_new(DeletionOutput output, const char *key_prefix)
+deletion_new(DeletionOutput output, const char *key_prefix, int64_t second_delete_us)
 {
 	Deletion *deletion = calloc(1, sizeof(*deletion));
 
 	if (deletion == NULL)
 		return NULL;
 	deletion->output = output;
+	deletion->second.delay_us = second_delete_us;
 	deletion->prefix = strdup(key_prefix);
 	strcpy(deletion->scan.cursor, "0");
 	backoff_init(&deletion->scan.pause, SCAN_FIRST_PAUSE_US, SCAN_LONGEST_PAUSE_US,
@@ -246,18 +254,18 @@ window_is_full(const Deletion *deletion)
 }
 
 static void
-flight_push(Deletion *deletion, CommandKind kind, Chunk *chunk)
+flight_push(Deletion *deletion, CommandKind kind, Chunk *chunk, int64_t now_us)
 {
 	size_t i = (deletion->flight_first + deletion->flight_count++) % DELETION_WINDOW;
 
-	deletion->in_flight[i] = (Command){.kind = kind, .chunk = chunk};
+	deletion->in_flight[i] = (Command){.kind = kind, .chunk = chunk, .sent_us = now_us};
 	if (kind == COMMAND_KEYS || kind == COMMAND_FOUND)
 		deletion->counters.keys_sent += chunk->count;
 }
 
 /* Of the chunks that a step found, those that fit. false: some are left. */
 static bool
-send_found(Deletion *deletion)
+send_found(Deletion *deletion, int64_t now_us)
 {
 	Scan *scan = &deletion->scan;
 
@@ -272,7 +280,7 @@ send_found(Deletion *deletion)
 			scan->found_tail = NULL;
 		chunk->next = NULL;
 		scan->found_in_flight++;
-		flight_push(deletion, COMMAND_FOUND, chunk);
+		flight_push(deletion, COMMAND_FOUND, chunk, now_us);
 	}
 	return true;
 }
@@ -296,17 +304,42 @@ send_scan(Deletion *deletion, int64_t now_us)
 		return;
 	patterns_begin(&deletion->patterns);
 	scan->step_in_flight = true;
-	flight_push(deletion, COMMAND_SCAN, NULL);
+	flight_push(deletion, COMMAND_SCAN, NULL, now_us);
 }
 
 static void
-send_keys(Deletion *deletion)
+send_keys(Deletion *deletion, int64_t now_us)
 {
 	while (deletion->keys.head != NULL && !window_is_full(deletion))
 	{
 		if (send_unlink(deletion, deletion->keys.head) != MQ_OK)
 			return;
-		flight_push(deletion, COMMAND_KEYS, chunks_take(&deletion->keys));
+		flight_push(deletion, COMMAND_KEYS, chunks_take(&deletion->keys), now_us);
+	}
+}
+
+static bool
+second_has_room(const Deletion *deletion)
+{
+	return !window_is_full(deletion) && deletion->second_in_flight < DELETION_SECOND_WINDOW;
+}
+
+static void
+send_second(Deletion *deletion, int64_t now_us)
+{
+	Chunk *chunk;
+
+	while (second_has_room(deletion) &&
+		   (chunk = second_take(&deletion->second, now_us)) != NULL)
+	{
+		if (send_unlink(deletion, chunk) != MQ_OK)
+		{
+			second_put_back(&deletion->second, chunk);
+			return;
+		}
+		deletion->second_in_flight++;
+		deletion->counters.keys_again += chunk->count;
+		flight_push(deletion, COMMAND_SECOND, chunk, now_us);
 	}
 }
 
@@ -316,51 +349,16 @@ deletion_send(Deletion *deletion, int64_t now_us)
 	if (deletion->probe != NULL)
 	{
 		if (deletion->flight_count == 0 && send_unlink(deletion, deletion->probe) == MQ_OK)
-			flight_push(deletion, COMMAND_PROBE, NULL);
+			flight_push(deletion, COMMAND_PROBE, NULL, now_us);
 		return;
 	}
-	if (send_found(deletion))
+	if (send_found(deletion, now_us))
 		send_scan(deletion, now_us);
-	send_keys(deletion);
+	send_second(deletion, now_us);
+	send_keys(deletion, now_us);
 }
 
 /* ---- replies ---- */
-
-DeletionVerdict
-deletion_classify(const char *reply, size_t size)
-{
-	static const char *const settings[] = {
-		"NOAUTH", "WRONGPASS", "NOPERM", "MOVED", "ASK", "CROSSSLOT", "DENIED",
-		"ERR unknown command", "ERR wrong number of arguments", "ERR invalid password",
-		"ERR AUTH", "ERR Client sent AUTH", "ERR DB index", "ERR invalid DB index",
-		"ERR SELECT is not allowed"};
-
-	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-	{
-		size_t n = strlen(settings[i]);
-
-		if (size >= n && memcmp(reply, settings[i], n) == 0)
-			return DELETION_SETTINGS;
-	}
-	/* READONLY, LOADING, BUSY, NOREPLICAS, MISCONF, MASTERDOWN, CLUSTERDOWN, TRYAGAIN, too many
-	 * clients; and what nobody has seen yet: tried again, never taken for success. */
-	return DELETION_PASSING;
-}
-
-/* Redis quotes the arguments of a command it does not know: keys, or a password. */
-static void
-copy_problem(char *out, const redisReply *reply, const char *command)
-{
-	const char *text = "an answer of the wrong type";
-	char       *quoted;
-
-	if (reply->type == REDIS_REPLY_ERROR)
-		text = reply->str;
-	snprintf(out, PROBLEM_BYTES, "%s: %.400s", command, text);
-	quoted = strstr(out, ", with args beginning");
-	if (quoted != NULL)
-		*quoted = '\0';
-}
 
 static Command
 flight_pop(Deletion *deletion)
@@ -476,13 +474,14 @@ scan_answered(Deletion *deletion, const redisReply *reply, int64_t now_us)
 		finish_pattern(deletion);
 		return;
 	}
-	copy_problem(scan->problem, reply, "SCAN");
+	refusal_describe(scan->problem, PROBLEM_BYTES, reply, "SCAN");
 	scan_restart(deletion);
 	scan->due_us = now_us + backoff_next_us(&scan->pause);
 }
 
 static void
-unlink_answered(Deletion *deletion, const Command *command, const redisReply *reply)
+unlink_answered(Deletion *deletion, const Command *command, const redisReply *reply,
+				int64_t now_us)
 {
 	deletion->counters.keys_deleted += reply->integer > 0 ? (uint64_t) reply->integer : 0;
 	if (!command->orphan && command->kind == COMMAND_KEYS)
@@ -497,7 +496,12 @@ unlink_answered(Deletion *deletion, const Command *command, const redisReply *re
 		chunk_release(&deletion->keys, deletion->probe);
 		deletion->probe = NULL;
 	}
-	chunk_release(&deletion->keys, command->chunk);
+	if (command->kind == COMMAND_SECOND)
+		deletion->second_in_flight--;
+	if (command->kind == COMMAND_KEYS || command->kind == COMMAND_FOUND)
+		second_add(&deletion->second, &deletion->keys, command->chunk, now_us);
+	else
+		chunk_release(&deletion->keys, command->chunk);
 }
 
 /* Remembers what was refused, to try just that until it is taken. Out of memory: without a probe
@@ -522,10 +526,10 @@ keep_probe(Deletion *deletion, const Chunk *chunk)
 static DeletionVerdict
 unlink_refused(Deletion *deletion, const Command *command, const redisReply *reply, char *error)
 {
-	copy_problem(error, reply, "UNLINK");
+	refusal_describe(error, PROBLEM_BYTES, reply, "UNLINK");
 	if (command->kind != COMMAND_PROBE)
 		keep_probe(deletion, command->chunk);
-	return reply->type == REDIS_REPLY_ERROR ? deletion_classify(reply->str, reply->len)
+	return reply->type == REDIS_REPLY_ERROR ? refusal_classify(reply->str, reply->len)
 											: DELETION_PASSING;
 }
 
@@ -543,8 +547,9 @@ deletion_reply(Deletion *deletion, const struct redisReply *reply, int64_t now_u
 	if (head->kind != COMMAND_SCAN && reply->type != REDIS_REPLY_INTEGER)
 		return unlink_refused(deletion, head, reply, error);
 	command = flight_pop(deletion);
+	histogram_add(&deletion->counters.round_trip, now_us - command.sent_us);
 	if (command.kind != COMMAND_SCAN)
-		unlink_answered(deletion, &command, reply);
+		unlink_answered(deletion, &command, reply, now_us);
 	else if (!command.orphan)
 		scan_answered(deletion, reply, now_us);
 	return DELETION_DONE;
@@ -560,11 +565,26 @@ deletion_lost(Deletion *deletion)
 
 		if (command->kind == COMMAND_KEYS && !command->orphan)
 			chunks_put_back(&deletion->keys, command->chunk);
+		else if (command->kind == COMMAND_SECOND)
+			second_put_back(&deletion->second, command->chunk);
 		else
 			chunk_release(&deletion->keys, command->chunk);
 	}
+	deletion->second_in_flight = 0;
 	scan_restart(deletion);
 	deletion->scan.due_us = 0;
+}
+
+void
+deletion_hurry(Deletion *deletion)
+{
+	deletion->second.hurried = true;
+}
+
+bool
+deletion_has_second(const Deletion *deletion)
+{
+	return deletion->second.head != NULL || deletion->second_in_flight > 0;
 }
 
 void
@@ -601,11 +621,16 @@ int64_t
 deletion_due_us(const Deletion *deletion)
 {
 	const Scan *scan = &deletion->scan;
+	int64_t     due_us = INT64_MAX;
 
-	return scan->due_us > 0 && !scan->step_in_flight &&
-				   patterns_head(&deletion->patterns) != NULL
-			   ? scan->due_us
-			   : INT64_MAX;
+	if (deletion->probe != NULL)
+		return due_us;
+	if (second_has_room(deletion))
+		due_us = second_due_us(&deletion->second);
+	if (scan->due_us > 0 && scan->due_us < due_us && !scan->step_in_flight &&
+		patterns_head(&deletion->patterns) != NULL)
+		due_us = scan->due_us;
+	return due_us;
 }
 
 size_t
@@ -634,6 +659,7 @@ deletion_free(Deletion *deletion)
 	deletion_forget(deletion);
 	deletion_lost(deletion);
 	chunk_release(&deletion->keys, deletion->probe);
+	second_free(&deletion->second, &deletion->keys);
 	chunks_free(&deletion->keys);
 	patterns_free(&deletion->patterns);
 	free(deletion->on_keys.tickets);

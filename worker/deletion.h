@@ -15,14 +15,15 @@
  * are handed in. The owner says when the connection was lost: everything in flight is then sent
  * again, and a scan begins anew, since a cursor belongs to one connection.
  *
- * Memory: the keys that wait (deletion_waiting_bytes, bounded by the owner), and the chunks in
- * flight.
+ * Memory: the keys that wait (deletion_waiting_bytes, bounded by the owner), the chunks in flight,
+ * and what waits for its second deletion (second.h).
  */
 #ifndef WORKER_DELETION_H
 #define WORKER_DELETION_H
 
 #include "wire/bytes.h"
 #include "wire/error.h"
+#include "worker/histogram.h"
 #include "worker/tags.h"
 
 #include <stdbool.h>
@@ -34,6 +35,7 @@ struct redisReply; /* hiredis */
 #define DELETION_CHUNK_KEYS 128
 #define DELETION_CHUNK_BYTES ((size_t) 64 * 1024)
 #define DELETION_WINDOW 16      /* commands in flight */
+#define DELETION_SECOND_WINDOW 8 /* of them for second deletions */
 #define DELETION_SCAN_COUNT "500" /* slots of the keyspace looked at in one step */
 
 /* Where commands go. MQ_OK: appended; MQ_FULL: later; anything else: the connection is lost, its
@@ -57,13 +59,16 @@ typedef struct DeletionCounters
 	uint64_t keys_deleted; /* those that existed */
 	uint64_t keys_merged;  /* not sent, since they waited already */
 	uint64_t patterns;     /* scanned to the end */
+	uint64_t keys_again;   /* sent a second time */
+	Histogram round_trip;  /* of each command: sent to answered */
 } DeletionCounters;
 
 typedef struct Deletion Deletion;
 
 /* key_prefix: put before every key and, glob characters escaped, before every pattern; copied.
- * NULL: out of memory. */
-Deletion *deletion_new(DeletionOutput output, const char *key_prefix);
+ * second_delete_us: each key is deleted again so much later; 0: once is enough. NULL: out of
+ * memory. */
+Deletion *deletion_new(DeletionOutput output, const char *key_prefix, int64_t second_delete_us);
 void      deletion_free(Deletion *deletion);
 
 /* The keys and patterns of one message: add them, then close the ticket with the message's name.
@@ -82,10 +87,16 @@ void deletion_send(Deletion *deletion, int64_t now_us);
 DeletionVerdict deletion_reply(Deletion *deletion, const struct redisReply *reply, int64_t now_us,
 							   char *error);
 
+/* What waits for its second deletion is due now: the worker stops. */
+void deletion_hurry(Deletion *deletion);
+
+/* Does a key wait for its second deletion, or for the answer to it? */
+bool deletion_has_second(const Deletion *deletion);
+
 /* The connection is gone: nothing of what is in flight counts. */
 void deletion_lost(Deletion *deletion);
 
-/* Forgets every ticket, and everything that is not in flight. */
+/* Forgets every ticket, and everything that is not in flight. Second deletions stay. */
 void deletion_forget(Deletion *deletion);
 
 /* The next message whose keys are all deleted; false: none. */
@@ -107,8 +118,5 @@ size_t deletion_waiting_bytes(const Deletion *deletion);
 size_t deletion_in_flight(const Deletion *deletion);
 
 const DeletionCounters *deletion_counters(const Deletion *deletion);
-
-/* What an error reply of Redis means (faults: READONLY, LOADING, NOPERM, ...). */
-DeletionVerdict deletion_classify(const char *reply, size_t size);
 
 #endif

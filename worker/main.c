@@ -8,6 +8,7 @@
  */
 #include "worker/check.h"
 #include "worker/config.h"
+#include "worker/replay.h"
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -31,7 +32,6 @@ open_signals(void)
 {
 	sigset_t stop;
 
-	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGTERM);
 	sigaddset(&stop, SIGINT);
@@ -47,6 +47,8 @@ run(const WorkerConfig *config)
 
 	if (config->check)
 		return check_run(config);
+	if (config->replay_dead)
+		return replay_run(config);
 	log_configure(config->log_level, config->log_format);
 	stop_fd = open_signals();
 	if (stop_fd < 0)
@@ -66,6 +68,7 @@ main(int argc, char **argv)
 	ConfigOutcome       outcome = config_load(&config, argc, argv, environment, error);
 
 	config_wipe_arguments(argc, argv);
+	signal(SIGPIPE, SIG_IGN);
 	switch (outcome)
 	{
 	case CONFIG_RUN:

@@ -6,7 +6,7 @@
 
 #include "wire/backoff.h"
 #include "wire/stream.h"
-#include "worker/deletion.h"
+#include "worker/refusal.h"
 
 #include <assert.h>
 #include <hiredis/hiredis.h>
@@ -284,13 +284,9 @@ login_answered(RedisLink *link, int64_t now_us)
 
 	if (reply->type == REDIS_REPLY_ERROR)
 	{
-		char *quoted;
-
 		snprintf(text, sizeof(text), "%s", reply->str);
-		quoted = strstr(text, ", with args beginning");
-		if (quoted != NULL)
-			*quoted = '\0';
-		link_lost(link, text, deletion_classify(text, strlen(text)) == DELETION_SETTINGS, now_us);
+		refusal_unquote(text);
+		link_lost(link, text, refusal_classify(text, strlen(text)) == DELETION_SETTINGS, now_us);
 		return;
 	}
 	if (link->unanswered > 0)

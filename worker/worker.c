@@ -527,8 +527,10 @@ take_stop_requests(Worker *worker)
 
 	while (read(worker->stop_fd, &info, sizeof(info)) == (ssize_t) sizeof(info))
 	{
-		if (worker->stop_requests++ == 0)
-			worker->stop_due_us = worker->now_us + worker->config->stop_timeout_us;
+		if (worker->stop_requests++ > 0)
+			continue;
+		worker->stop_due_us = worker->now_us + worker->config->stop_timeout_us;
+		deletion_hurry(worker->deletion);
 	}
 }
 
@@ -545,6 +547,8 @@ may_leave(const Worker *worker)
 		return true;
 	if (consumer_outstanding(worker->consumer) > 0 &&
 		(redis_is_usable(worker) || dead_letters_count(worker->dead_letters) > 0))
+		return false;
+	if (deletion_has_second(worker->deletion) && redis_is_usable(worker))
 		return false;
 	return consumer_is_quiet(worker->consumer);
 }
@@ -645,7 +649,8 @@ worker_open(Worker *worker)
 					   sizeof(worker->redis_name));
 	worker->consumer = consumer_new(worker->config, seed);
 	worker->redis = redis_link_new(&worker->config->redis_url, seed + 1);
-	worker->deletion = deletion_new(output, worker->config->key_prefix);
+	worker->deletion = deletion_new(output, worker->config->key_prefix,
+									 worker->config->second_delete_us);
 	worker->dead_letters = dead_letters_new(worker->config, seed + 2);
 	return worker->consumer != NULL && worker->redis != NULL && worker->deletion != NULL &&
 		   worker->dead_letters != NULL;

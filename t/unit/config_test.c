@@ -6,6 +6,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -228,6 +229,107 @@ password_files(void **state)
 }
 
 static void
+a_file_counts_before_the_defaults_only(void **state)
+{
+	const char *path = file_with("# of the queue\r\n\n[outbox-worker]\n"
+								 "queue = from file\r\n  prefetch=9\n"
+								 "allow-prefix = blog:\nallow-prefix = \" b \"\n"
+								 "queue-type = quorum\nsecond-delete = 1500ms\nno-declare = on");
+
+	assert_int_equal(load("--config", path, "--prefetch=10", NULL), CONFIG_RUN);
+	assert_string_equal(config.queue, "from file");
+	assert_int_equal(config.prefetch, 10);
+	assert_int_equal(config.queue_type, QUEUE_QUORUM);
+	assert_int_equal(config.second_delete_us, 1500000);
+	assert_true(config.no_declare);
+	assert_int_equal(config.allowed_count, 2);
+	assert_string_equal(config.allowed[1], " b ");
+	environment_name = "OUTBOX_QUEUE";
+	environment_value = "from environment";
+	assert_int_equal(load("--config", path, "--allow-prefix=x", NULL), CONFIG_RUN);
+	assert_string_equal(config.queue, "from environment");
+	assert_int_equal(config.allowed_count, 1);
+	environment_name = "OUTBOX_CONFIG";
+	environment_value = path;
+	assert_int_equal(load(NULL), CONFIG_RUN);
+	assert_string_equal(config.queue, "from file");
+	unlink(path);
+	assert_int_equal(load(NULL), CONFIG_BAD);
+	assert_non_null(strstr(error, "No such file"));
+}
+
+/* The file is refused, with its name, this line and these words. */
+static void
+file_refused(const char *text, int line, const char *words)
+{
+	const char *path = file_with(text);
+	char        expected[200];
+
+	snprintf(expected, sizeof(expected), "%s:%d: %s", path, line, words);
+	assert_int_equal(load("--config", path, NULL), CONFIG_BAD);
+	assert_string_equal(error, expected);
+	unlink(path);
+}
+
+static void
+mistakes_in_a_file_are_named_with_their_line(void **state)
+{
+	file_refused("queue = a\n\n# x\nqueu = b\n", 4, "unknown option \"queu\"");
+	file_refused("queue\n", 1, "the line is not \"name = value\"");
+	file_refused("queue = a\n= b", 2, "the line has no name before \"=\"");
+	file_refused("a b = c", 1, "the line has a name with other characters than a to z and \"-\"");
+	file_refused("prefetch = many", 1, "prefetch: must be a whole number between 1 and 65535");
+	file_refused("\nqueue =", 2, "queue: must not be empty");
+	file_refused("check = on", 1, "\"check\" cannot stand in a file");
+	file_refused("config = other", 1, "\"config\" cannot stand in a file");
+	file_refused("redis-url = redis://a\nredis-url = redis://b", 2,
+				 "redis-url: this version takes one; run a worker for each cache, with a queue of "
+				 "its own");
+	file_refused("amqp-url = amqp://u:secret@h:99999", 1,
+				 "amqp-url: URL: the port must be 1 to 65535");
+}
+
+static void
+files_that_are_none(void **state)
+{
+	char  *text = malloc(300 * 1024);
+	char  *path;
+
+	assert_int_equal(load("--config=/nonexistent", NULL), CONFIG_BAD);
+	assert_non_null(strstr(error, "--config: /nonexistent: No such file"));
+	assert_int_equal(load("--config=/tmp", NULL), CONFIG_BAD);
+	assert_non_null(strstr(error, "Is a directory"));
+	memset(text, '\n', 300 * 1024);
+	text[300 * 1024 - 1] = '\0';
+	path = strdup(file_with(text));
+	assert_int_equal(load("--config", path, NULL), CONFIG_BAD);
+	assert_non_null(strstr(error, "has more than 256 kB"));
+	unlink(path);
+	free(path);
+	memset(text, 'x', 9000);
+	memcpy(text, "queue = ", 8);
+	text[9000] = '\0';
+	path = strdup(file_with(text));
+	assert_int_equal(load("--config", path, NULL), CONFIG_BAD);
+	assert_non_null(strstr(error, ":1: the line has a value of more than 8191 bytes"));
+	unlink(path);
+	free(path);
+	free(text);
+	assert_int_equal(load("--config=", NULL), CONFIG_RUN);
+}
+
+static void
+one_errand_at_a_time(void **state)
+{
+	assert_int_equal(load("--check", "--replay-dead", NULL), CONFIG_BAD);
+	assert_int_equal(load("--second-delete=2s", NULL), CONFIG_RUN);
+	assert_int_equal(config.second_delete_us, 2000000);
+	assert_int_equal(load("--second-delete=off", NULL), CONFIG_RUN);
+	assert_int_equal(config.second_delete_us, 0);
+	refused("--second-delete=2", "--second-delete: must be a whole number with a unit: ms, s or min");
+}
+
+static void
 passwords_are_wiped_from_the_arguments(void **state)
 {
 	char  equals[] = "--amqp-url=amqp://u:se:cr@et@host/v";
@@ -247,8 +349,7 @@ passwords_are_wiped_from_the_arguments(void **state)
 static void
 help_names_what_is_built_and_nothing_else(void **state)
 {
-	static const char *const absent[] = {"--metrics-listen", "--report-to", "--second-delete",
-										 "--config", "--replay-dead", "rediss", "sentinel"};
+	static const char *const absent[] = {"--metrics-listen", "--report-to", "rediss", "sentinel"};
 	char  *text = NULL;
 	size_t size = 0;
 	FILE  *out = open_memstream(&text, &size);
@@ -277,6 +378,10 @@ main(void)
 		cmocka_unit_test_setup(what_is_not_built_is_refused, no_environment),
 		cmocka_unit_test_setup(errors_show_no_password, no_environment),
 		cmocka_unit_test_setup(password_files, no_environment),
+		cmocka_unit_test_setup(a_file_counts_before_the_defaults_only, no_environment),
+		cmocka_unit_test_setup(mistakes_in_a_file_are_named_with_their_line, no_environment),
+		cmocka_unit_test_setup(files_that_are_none, no_environment),
+		cmocka_unit_test_setup(one_errand_at_a_time, no_environment),
 		cmocka_unit_test_setup(passwords_are_wiped_from_the_arguments, no_environment),
 		cmocka_unit_test_setup(help_names_what_is_built_and_nothing_else, no_environment),
 	};

@@ -4,6 +4,8 @@
  *    are written down, replies are made by hand.
  */
 #include "worker/deletion.h"
+#include "worker/refusal.h"
+#include "worker/second.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -53,18 +55,33 @@ write_down(void *context, int argc, const char **argv, const size_t *sizes)
 	return MQ_OK;
 }
 
+static int64_t now_us; /* for the deletion */
+
+static int
+with(const char *prefix, int64_t second_delete_us)
+{
+	memset(&script, 0, sizeof(script));
+	now_us = 1;
+	deletion = deletion_new((DeletionOutput){&script, write_down}, prefix, second_delete_us);
+	return deletion == NULL;
+}
+
 static int
 with_prefix(const char *prefix)
 {
-	memset(&script, 0, sizeof(script));
-	deletion = deletion_new((DeletionOutput){&script, write_down}, prefix);
-	return deletion == NULL;
+	return with(prefix, 0);
 }
 
 static int
 setup(void **state)
 {
 	return with_prefix("");
+}
+
+static int
+setup_second(void **state)
+{
+	return with("", 2000000);
 }
 
 static void
@@ -125,7 +142,7 @@ expect_sent(const char *first, ...)
 	va_list rest;
 	int     i = 0;
 
-	deletion_send(deletion, 1);
+	deletion_send(deletion, now_us);
 	va_start(rest, first);
 	for (const char *expected = first; expected != NULL; expected = va_arg(rest, const char *))
 	{
@@ -140,7 +157,7 @@ expect_sent(const char *first, ...)
 static DeletionVerdict
 reply(redisReply answer)
 {
-	return deletion_reply(deletion, &answer, 1, error);
+	return deletion_reply(deletion, &answer, now_us, error);
 }
 
 static void
@@ -539,9 +556,9 @@ replies_are_classified(void **state)
 										  "ERR max number of clients reached", "WHAT is this", ""};
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-		assert_int_equal(deletion_classify(settings[i], strlen(settings[i])), DELETION_SETTINGS);
+		assert_int_equal(refusal_classify(settings[i], strlen(settings[i])), DELETION_SETTINGS);
 	for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++)
-		assert_int_equal(deletion_classify(passing[i], strlen(passing[i])), DELETION_PASSING);
+		assert_int_equal(refusal_classify(passing[i], strlen(passing[i])), DELETION_PASSING);
 }
 
 static void
@@ -630,6 +647,98 @@ random_faults_lose_no_key(void **state)
 	assert_int_equal(deletion_waiting_bytes(deletion), 0);
 }
 
+static void
+keys_are_deleted_a_second_time(void **state)
+{
+	key("a");
+	message(1);
+	expect_sent("UNLINK a", NULL);
+	integer(1);
+	expect_done(1);
+	assert_true(deletion_has_second(deletion));
+	now_us += 1999999;
+	expect_sent(NULL, NULL);
+	assert_true(deletion_due_us(deletion) > now_us);
+	now_us = deletion_due_us(deletion);
+	expect_sent("UNLINK a", NULL);
+	assert_true(deletion_has_second(deletion));
+	integer(1);
+	assert_false(deletion_has_second(deletion));
+	now_us += 10000000;
+	expect_sent(NULL, NULL);
+	assert_int_equal(deletion_counters(deletion)->keys_again, 1);
+}
+
+static void
+second_deletions_of_one_moment_are_joined_and_none_is_early(void **state)
+{
+	int64_t last_us;
+
+	for (int i = 0; i < 3; i++)
+	{
+		key(i == 0 ? "a" : i == 1 ? "b" : "c");
+		message((uint64_t) i + 1);
+		deletion_send(deletion, now_us);
+		forget_sent();
+		integer(0);
+		last_us = now_us;
+		now_us += 40000;
+	}
+	now_us = deletion_due_us(deletion);
+	expect_sent("UNLINK a b", NULL);
+	assert_true(now_us >= 40001 + 2000000);
+	integer(0);
+	now_us = deletion_due_us(deletion);
+	assert_true(now_us >= last_us + 2000000);
+	expect_sent("UNLINK c", NULL);
+	integer(0);
+}
+
+static void
+second_deletions_survive_losses_and_wait_for_no_one_at_the_end(void **state)
+{
+	key("a");
+	message(1);
+	expect_sent("UNLINK a", NULL);
+	integer(1);
+	deletion_forget(deletion); /* the broker is gone */
+	deletion_hurry(deletion);
+	assert_true(deletion_due_us(deletion) <= now_us);
+	expect_sent("UNLINK a", NULL);
+	assert_int_equal(deletion_due_us(deletion), INT64_MAX);
+	deletion_lost(deletion); /* and Redis */
+	assert_true(deletion_has_second(deletion));
+	expect_sent("UNLINK a", NULL);
+	integer(0);
+	assert_false(deletion_has_second(deletion));
+}
+
+static void
+second_deletions_are_bounded(void **state)
+{
+	SecondQueue queue = {.delay_us = 1000000};
+	ChunkQueue  spare = {0};
+	char        bytes[1000] = {0};
+	int         waiting = 0;
+
+	for (int i = 0; i < 20000; i++)
+	{
+		Chunk *chunk = chunk_get(&spare);
+
+		assert_true(chunk_append(chunk, mq_bytes(NULL, 0), mq_bytes(bytes, sizeof(bytes))));
+		second_add(&queue, &spare, chunk, i);
+		while ((chunk = second_take(&queue, i)) != NULL)
+			chunk_release(&spare, chunk);
+		assert_true(queue.held_bytes <= SECOND_MAX_BYTES);
+	}
+	for (const Chunk *chunk = queue.head; chunk != NULL; chunk = chunk->next)
+		waiting += (int) chunk->count;
+	assert_in_range(waiting, 3000, 8400);
+	second_free(&queue, &spare);
+	assert_int_equal(queue.held_bytes, 0);
+	chunks_free(&spare);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -657,6 +766,12 @@ main(void)
 		TEST(replies_are_classified),
 		TEST(errors_do_not_show_keys),
 		TEST(random_faults_lose_no_key),
+		cmocka_unit_test_setup_teardown(keys_are_deleted_a_second_time, setup_second, teardown),
+		cmocka_unit_test_setup_teardown(second_deletions_of_one_moment_are_joined_and_none_is_early,
+										setup_second, teardown),
+		cmocka_unit_test_setup_teardown(
+			second_deletions_survive_losses_and_wait_for_no_one_at_the_end, setup_second, teardown),
+		cmocka_unit_test(second_deletions_are_bounded),
 	};
 
 	return cmocka_run_group_tests_name("deletion", tests, NULL, NULL);

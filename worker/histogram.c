@@ -1,0 +1,52 @@
+/*
+ * histogram.c
+ *    See histogram.h.
+ */
+#include "worker/histogram.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* From a round trip through a local socket to an evening without a broker. */
+const int64_t histogram_bounds_us[HISTOGRAM_BUCKETS] = {
+	50,    100,    250,    500,    1000,    2500,    5000,     10000,     25000,
+	50000, 100000, 250000, 500000, 1000000, 5000000, 30000000, 300000000, 3600000000};
+
+void
+histogram_add(Histogram *histogram, int64_t value_us)
+{
+	size_t bucket = 0;
+
+	if (value_us < 0)
+		value_us = 0;
+	while (bucket < HISTOGRAM_BUCKETS && value_us > histogram_bounds_us[bucket])
+		bucket++;
+	histogram->counts[bucket]++;
+	histogram->recent_us[histogram->count % HISTOGRAM_RECENT] =
+		value_us > UINT32_MAX ? UINT32_MAX : (uint32_t) value_us;
+	histogram->count++;
+	histogram->sum_us += (uint64_t) value_us;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *) a;
+	uint32_t y = *(const uint32_t *) b;
+
+	return (x > y) - (x < y);
+}
+
+int64_t
+histogram_quantile_us(const Histogram *histogram, double share)
+{
+	uint32_t sorted[HISTOGRAM_RECENT];
+	size_t   count = histogram->count < HISTOGRAM_RECENT ? histogram->count : HISTOGRAM_RECENT;
+	size_t   rank = (size_t) (share * (double) count);
+
+	if (count == 0)
+		return -1;
+	memcpy(sorted, histogram->recent_us, count * sizeof(sorted[0]));
+	qsort(sorted, count, sizeof(sorted[0]), compare);
+	return sorted[rank < count ? rank : count - 1];
+}
