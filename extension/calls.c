@@ -18,7 +18,7 @@
 #include "event.h"
 #include "headers.h"
 #include "keys.h"
-#include "settings.h"
+#include "payload.h"
 #include "text.h"
 #include "xact.h"
 
@@ -94,29 +94,15 @@ check_destination(const char *exchange, const char *routing_key)
 		        errmsg("the queue of a message must not be empty"));
 }
 
-static void
-check_payload_size(size_t size)
-{
-	if (size > (size_t) setting_max_payload)
-		ereport(
-			ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			errmsg("the payload of a message is too large"),
-			errdetail("It has %zu bytes; outbox.max_payload is %d.", size, setting_max_payload));
-}
-
-/* As it goes out: numbers in jsonb may be far shorter than their text. */
 static Datum
 get_payload(FunctionCallInfo fcinfo, int argument)
 {
-	Jsonb *payload;
-	char  *text;
+	Datum payload;
 
 	check_not_null(PG_ARGISNULL(argument), "the payload of a message");
-	payload = PG_GETARG_JSONB_P(argument);
-	text = JsonbToCString(NULL, &payload->root, VARSIZE(payload));
-	check_payload_size(text_utf8_length(text, strlen(text)));
-	pfree(text);
-	return JsonbPGetDatum(payload);
+	payload = JsonbPGetDatum(PG_GETARG_JSONB_P(argument));
+	payload_check_jsonb(payload);
+	return payload;
 }
 
 static Datum
@@ -189,7 +175,7 @@ outbox_publish_bytes(PG_FUNCTION_ARGS)
 	row.routing_key = get_name(fcinfo, 1, "routing key");
 	check_not_null(PG_ARGISNULL(2), "the body of a message");
 	row.body = PointerGetDatum(PG_GETARG_BYTEA_P(2));
-	check_payload_size(VARSIZE_ANY_EXHDR(DatumGetPointer(row.body)));
+	payload_check_size(VARSIZE_ANY_EXHDR(DatumGetPointer(row.body)));
 	if (!PG_ARGISNULL(3))
 		content_type = get_name(fcinfo, 3, "content type");
 	row.headers = get_headers(fcinfo, 4);

@@ -141,11 +141,42 @@ CREATE FUNCTION outbox.watch(relation regclass, VARIADIC templates text[]) RETUR
 COMMENT ON FUNCTION outbox.watch(regclass, text[]) IS
     'makes the triggers that record a table''s keys; locks it as CREATE TRIGGER does';
 
+CREATE FUNCTION outbox.watch_columns(relation regclass, columns name[], VARIADIC templates text[])
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'outbox_watch_columns';
+COMMENT ON FUNCTION outbox.watch_columns(regclass, name[], text[]) IS
+    'as outbox.watch; an UPDATE counts only if one of these columns changes';
+
+CREATE FUNCTION outbox.watch_when(relation regclass, condition text, VARIADIC templates text[])
+    RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'outbox_watch_when';
+COMMENT ON FUNCTION outbox.watch_when(regclass, text, text[]) IS
+    'as outbox.watch; only for rows for which the condition over OLD and NEW holds';
+
 CREATE FUNCTION outbox.unwatch(relation regclass) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'outbox_unwatch';
 COMMENT ON FUNCTION outbox.unwatch(regclass) IS
-    'drops what outbox.watch made; locks the table as DROP TRIGGER does';
+    'drops what outbox.watch and its kin made; locks the table as DROP TRIGGER does';
+
+CREATE FUNCTION outbox.invalidate_all(relation regclass) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_invalidate_all';
+COMMENT ON FUNCTION outbox.invalidate_all(regclass) IS
+    'records what TRUNCATE of a watched table would: all its keys and patterns';
+
+-- Casts of the table's types run as in its triggers: with the caller's rights.
+CREATE FUNCTION outbox.explain(relation regclass, old jsonb, new jsonb)
+    RETURNS TABLE (key text, template text)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_explain';
+COMMENT ON FUNCTION outbox.explain(regclass, jsonb, jsonb) IS
+    'dry run: the keys that a change of a row would record; no old row is INSERT, no new one DELETE';
+
+CREATE FUNCTION outbox.publish_row() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'outbox_publish_row';
+COMMENT ON FUNCTION outbox.publish_row() IS
+    'trigger: records a message to the queue that is its argument for each changed row';
 
 -- ---- Events and watched tables ---------------------------------------------------------------------
 
@@ -164,27 +195,31 @@ CREATE VIEW outbox.event AS
 COMMENT ON VIEW outbox.event IS
     'what was recorded; rows stay until their table is emptied, published or not';
 
-CREATE FUNCTION outbox.trigger_templates(trigger oid) RETURNS text[]
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'outbox_trigger_templates';
-COMMENT ON FUNCTION outbox.trigger_templates(oid) IS 'for the view outbox.watched';
+CREATE FUNCTION outbox.trigger_details(trigger oid, OUT templates text[], OUT columns name[],
+                                       OUT condition text, OUT enabled boolean, OUT problem text)
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'outbox_trigger_details';
+COMMENT ON FUNCTION outbox.trigger_details(oid) IS 'for the view outbox.watched';
 
-CREATE FUNCTION outbox.trigger_problem(trigger oid) RETURNS text
-    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'outbox_trigger_problem';
-COMMENT ON FUNCTION outbox.trigger_problem(oid) IS 'for the view outbox.watched';
-
--- A row for each row trigger; those of partitions follow their parent's.
+-- A row for each row trigger; those of partitions follow their parent's. The three triggers of a
+-- condition are one row.
 CREATE VIEW outbox.watched AS
     SELECT t.tgrelid::pg_catalog.regclass AS relation,
            t.tgname AS trigger,
-           outbox.trigger_templates(t.oid) AS templates,
-           NULL::pg_catalog.name[] AS columns,
-           NULL::pg_catalog.text AS condition,
-           t.tgenabled OPERATOR(pg_catalog.<>) 'D' AS enabled,
-           outbox.trigger_problem(t.oid) AS problem
+           d.templates, d.columns, d.condition, d.enabled, d.problem
       FROM pg_catalog.pg_trigger AS t
+           CROSS JOIN LATERAL outbox.trigger_details(t.oid) AS d
      WHERE t.tgfoid OPERATOR(pg_catalog.=) 'outbox.invalidate()'::pg_catalog.regprocedure
        AND t.tgtype OPERATOR(pg_catalog.&) 1::pg_catalog.int2 OPERATOR(pg_catalog.=) 1
-       AND t.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid;
+       AND t.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+       AND NOT (t.tgname OPERATOR(pg_catalog.=) ANY
+                    (ARRAY['outbox_invalidate_update', 'outbox_invalidate_delete']::pg_catalog.name[])
+                AND EXISTS (
+                    SELECT 1
+                      FROM pg_catalog.pg_trigger AS first
+                     WHERE first.tgrelid OPERATOR(pg_catalog.=) t.tgrelid
+                       AND first.tgfoid OPERATOR(pg_catalog.=) t.tgfoid
+                       AND first.tgname OPERATOR(pg_catalog.=)
+                           'outbox_invalidate'::pg_catalog.name));
 COMMENT ON VIEW outbox.watched IS 'which tables record keys, by which templates, and what is wrong';
 
 -- ---- Reading the state -----------------------------------------------------------------------------
@@ -244,7 +279,7 @@ GRANT USAGE ON SCHEMA outbox TO pg_monitor;
 GRANT SELECT (id, xid, created_at, exchange, routing_key) ON outbox.event TO pg_monitor;
 GRANT SELECT ON outbox.watched, outbox.lag, outbox.relay TO pg_monitor;
 GRANT EXECUTE ON FUNCTION outbox.relay_status(), outbox.lag_status() TO pg_monitor;
-GRANT EXECUTE ON FUNCTION outbox.trigger_templates(oid), outbox.trigger_problem(oid) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION outbox.trigger_details(oid) TO pg_monitor;
 
 -- ---- The last step: this instance's name, its first position, and a word to the launcher -----------
 

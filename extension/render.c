@@ -148,6 +148,12 @@ type_needs(Oid base)
 	return get_typtype(base) == TYPTYPE_ENUM ? 0 : PIN_ALL;
 }
 
+uint32
+render_needs_of_type(Oid type)
+{
+	return type_needs(getBaseType(type));
+}
+
 static void
 use_output(Renderer *renderer, Oid type, MemoryContext context)
 {

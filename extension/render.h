@@ -32,6 +32,9 @@ typedef struct Renderer
 /* Finds out how values of a type become text; what is looked up lives in context. */
 void renderer_init(Renderer *renderer, Oid type, Oid collation, MemoryContext context);
 
+/* What the text of values of a type depends on, for render_pin. */
+uint32 render_needs_of_type(Oid type);
+
 /* Gives the settings in `needs` (of one or several renderers) their fixed values. Returns what
  * render_unpin takes; an ERROR in between restores them with the (sub)transaction. */
 int  render_pin(uint32 needs);

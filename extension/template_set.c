@@ -22,6 +22,7 @@
 #include "compat.h"
 #include "placeholder.h"
 #include "template_set.h"
+#include "trigger_catalog.h"
 
 #define INITIAL_TRIGGERS 32
 #define MAX_TRIGGERS 1024 /* kept; a session that makes and drops tables must not grow */
@@ -33,6 +34,8 @@ struct TemplateSet
 	Template     *templates;
 	Placeholder **bound; /* for each template, for each part; unused for literal ones */
 	uint32        needs;
+	int           column_count; /* 0: all count */
+	AttrNumber   *columns;
 };
 
 typedef struct CacheEntry
@@ -163,24 +166,41 @@ bind_template(TemplateSet *set, int index, Oid relation)
 	}
 }
 
+static void
+bind_columns(TemplateSet *set, const TriggerArguments *arguments, Oid relation)
+{
+	set->column_count = arguments->column_count;
+	set->columns = palloc0(sizeof(AttrNumber) * Max(set->column_count, 1));
+	for (int i = 0; i < set->column_count; i++)
+	{
+		TemplateProblem problem;
+
+		if (!trigger_column_fits(arguments->columns[i], relation, &problem))
+			template_report(&problem);
+		set->columns[i] = get_attnum(relation, arguments->columns[i]);
+	}
+}
+
 /* Made below the current context, and handed over to the cache once it is whole. */
 static TemplateSet *
 set_make(const Trigger *trigger, Oid relation)
 {
 	MemoryContext context =
 		AllocSetContextCreate(CurrentMemoryContext, "outbox template set", ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	TemplateSet  *set = palloc0(sizeof(TemplateSet));
+	MemoryContext    old = MemoryContextSwitchTo(context);
+	TemplateSet     *set = palloc0(sizeof(TemplateSet));
+	TriggerArguments arguments = trigger_arguments_split(trigger->tgnargs, trigger->tgargs);
 
 	set->context = context;
-	set->count = trigger->tgnargs;
+	set->count = arguments.template_count;
+	bind_columns(set, &arguments, relation);
 	set->templates = palloc0(sizeof(Template) * Max(set->count, 1));
 	set->bound = palloc0(sizeof(Placeholder *) * Max(set->count, 1));
 	for (int i = 0; i < set->count; i++)
 	{
 		TemplateProblem problem;
 
-		if (!template_parse(trigger->tgargs[i], &set->templates[i], &problem))
+		if (!template_parse(arguments.templates[i], &set->templates[i], &problem))
 			template_report(&problem);
 		bind_template(set, i, relation);
 	}
@@ -256,6 +276,13 @@ template_set_needs(const TemplateSet *set)
 	return set->needs;
 }
 
+int
+template_set_columns(const TemplateSet *set, const AttrNumber **columns)
+{
+	*columns = set->columns;
+	return set->column_count;
+}
+
 /* The value behind a placeholder's path. false: NULL, no key. */
 static bool
 get_value(const Placeholder *placeholder, TupleTableSlot *row, Datum *value)
@@ -306,7 +333,7 @@ find_each(const TemplateSet *set, int index)
 
 void
 template_set_expand(const TemplateSet *set, int index, TupleTableSlot *row, StringInfo key,
-                    void (*emit)(const char *key, int length))
+                    TemplateEmit emit, void *context)
 {
 	const Placeholder *each = find_each(set, index);
 	PlaceholderValues  elements;
@@ -315,7 +342,7 @@ template_set_expand(const TemplateSet *set, int index, TupleTableSlot *row, Stri
 	if (each == NULL)
 	{
 		if (append_key(set, index, row, (Datum) 0, key))
-			emit(key->data, key->len);
+			emit(key->data, key->len, context);
 		return;
 	}
 	if (!get_value(each, row, &value))
@@ -324,6 +351,6 @@ template_set_expand(const TemplateSet *set, int index, TupleTableSlot *row, Stri
 	for (int i = 0; i < elements.count; i++)
 	{
 		if (!elements.nulls[i] && append_key(set, index, row, elements.values[i], key))
-			emit(key->data, key->len);
+			emit(key->data, key->len, context);
 	}
 }

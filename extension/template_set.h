@@ -25,10 +25,16 @@ const Template *template_set_text(const TemplateSet *set, int index);
 /* What render_pin needs while templates of the set are expanded. */
 uint32 template_set_needs(const TemplateSet *set);
 
+/* The columns of which one must change for an UPDATE to count; returns how many, 0: all count. */
+int template_set_columns(const TemplateSet *set, const AttrNumber **columns);
+
+/* Takes a key, which is borrowed. */
+typedef void (*TemplateEmit)(const char *key, int length, void *context);
+
 /* Gives emit every key that template `index` makes for a row: none where a placeholder is NULL or
  * the key empty, several with `each`. key: a buffer to use. */
 void template_set_expand(const TemplateSet *set, int index, TupleTableSlot *row, StringInfo key,
-                         void (*emit)(const char *key, int length));
+                         TemplateEmit emit, void *context);
 
 /* Does the template fit the table? Looks at catalogs only. false: *problem says why. */
 bool template_fits(const Template *template, Oid relation, TemplateProblem *problem);

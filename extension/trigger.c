@@ -3,14 +3,15 @@
  *    The trigger function outbox.invalidate(): changed rows to keys.
  *
  * A row trigger expands its templates for the old row and for the new one. An UPDATE that leaves
- * every column as it was records nothing: values are compared detoasted, since a large value
- * written again is stored elsewhere. TRUNCATE shows no rows, and becomes patterns.
+ * every column that counts as it was records nothing: values are compared detoasted, since a large
+ * value written again is stored elsewhere. TRUNCATE shows no rows, and becomes patterns;
+ * outbox.invalidate_all() records the same by hand.
  *
  * Wrong use is found by CREATE TRIGGER where this library is loaded, else when the trigger fires.
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
+#include "access/relation.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
@@ -26,11 +27,11 @@
 #include "settings.h"
 #include "template_set.h"
 #include "trigger.h"
-#include "trigger_catalog.h"
 #include "xact.h"
 
 PG_FUNCTION_INFO_V1(outbox_invalidate_trigger);
 PG_FUNCTION_INFO_V1(outbox_discard_trigger);
+PG_FUNCTION_INFO_V1(outbox_invalidate_all);
 
 /* What is being expanded, for the context of an error. */
 typedef struct Expansion
@@ -42,8 +43,8 @@ typedef struct Expansion
 
 static object_access_hook_type previous_hook;
 
-static void
-check_called_as_trigger(FunctionCallInfo fcinfo, const char *function)
+void
+trigger_check_call(FunctionCallInfo fcinfo, const char *function)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(
@@ -51,15 +52,15 @@ check_called_as_trigger(FunctionCallInfo fcinfo, const char *function)
 			errmsg("function \"%s\" must be called as a trigger", function),
 			errdetail("It works on the rows of the statement that fires it."),
 			errhint(
-				"Use it in CREATE TRIGGER ... EXECUTE FUNCTION, or use outbox.watch(); to record keys by hand, give them as arguments."));
+				"Use it in CREATE TRIGGER ... EXECUTE FUNCTION. To record by hand, give keys to outbox.invalidate(), or use outbox.publish()."));
 }
 
-static void
-check_use(const Trigger *trigger)
+void
+trigger_check_use(TriggerKind kind, const Trigger *trigger)
 {
 	TemplateProblem problem;
 
-	if (!trigger_use_is_right(trigger->tgname, trigger->tgtype, trigger->tgnargs, &problem))
+	if (!trigger_use_is_right(kind, trigger->tgname, trigger->tgtype, trigger->tgnargs, &problem))
 		template_report(&problem);
 }
 
@@ -75,7 +76,7 @@ add_context(void *arg)
 }
 
 static void
-record_key(const char *key, int length)
+record_key(const char *key, int length, void *context)
 {
 	key_check("key", key, length);
 	xact_record_key(key, length);
@@ -87,29 +88,47 @@ record_row(Expansion *expansion, TupleTableSlot *row, StringInfo key)
 	for (int i = 0; i < template_set_count(expansion->set); i++)
 	{
 		expansion->index = i;
-		template_set_expand(expansion->set, i, row, key, record_key);
+		template_set_expand(expansion->set, i, row, key, record_key, NULL);
 	}
 }
 
 static bool
-rows_are_same(TupleDesc columns, TupleTableSlot *old_row, TupleTableSlot *new_row)
+column_is_same(TupleDesc columns, TupleTableSlot *old_row, TupleTableSlot *new_row, int i)
 {
+	Form_pg_attribute column = TupleDescAttr(columns, i);
+
+	if (column->attisdropped)
+		return true;
+	if (old_row->tts_isnull[i] != new_row->tts_isnull[i])
+		return false;
+	return old_row->tts_isnull[i] || datum_image_eq(old_row->tts_values[i], new_row->tts_values[i],
+	                                                column->attbyval, column->attlen);
+}
+
+bool
+trigger_rows_are_same(TupleDesc row, TupleTableSlot *old_row, TupleTableSlot *new_row,
+                      const AttrNumber *columns, int column_count)
+{
+	bool all = column_count == 0;
+
 	slot_getallattrs(old_row);
 	slot_getallattrs(new_row);
-	for (int i = 0; i < columns->natts; i++)
+	for (int i = 0; i < (all ? row->natts : column_count); i++)
 	{
-		Form_pg_attribute column = TupleDescAttr(columns, i);
-
-		if (column->attisdropped)
-			continue;
-		if (old_row->tts_isnull[i] != new_row->tts_isnull[i])
-			return false;
-		if (!old_row->tts_isnull[i] &&
-		    !datum_image_eq(old_row->tts_values[i], new_row->tts_values[i], column->attbyval,
-		                    column->attlen))
+		if (!column_is_same(row, old_row, new_row, all ? i : columns[i] - 1))
 			return false;
 	}
 	return true;
+}
+
+static bool
+changes_nothing(const TriggerData *trigger, const TemplateSet *set)
+{
+	const AttrNumber *columns;
+	int               count = template_set_columns(set, &columns);
+
+	return trigger_rows_are_same(RelationGetDescr(trigger->tg_relation), trigger->tg_trigslot,
+	                             trigger->tg_newslot, columns, count);
 }
 
 static void
@@ -121,8 +140,7 @@ record_change(const TriggerData *trigger, const TemplateSet *set)
 	StringInfoData       key;
 	int                  nest_level;
 
-	if (is_update && rows_are_same(RelationGetDescr(trigger->tg_relation), trigger->tg_trigslot,
-	                               trigger->tg_newslot))
+	if (is_update && changes_nothing(trigger, set))
 		return;
 	initStringInfo(&key);
 	error_context_stack = &context;
@@ -136,42 +154,48 @@ record_change(const TriggerData *trigger, const TemplateSet *set)
 }
 
 static void
-check_not_everything(const Template *template, const TriggerData *trigger)
+check_not_everything(const Template *template, const TriggerData *trigger, const char *what)
 {
 	if (template_matches_all(template))
 		ereport(
 			ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			errmsg("TRUNCATE of \"%s\" would delete every key",
+			errmsg("%s of \"%s\" would delete every key", what,
 		           RelationGetRelationName(trigger->tg_relation)),
 			errdetail(
 				"Key template \"%s\" has no text of its own, so its pattern matches all keys.",
 				template->text),
 			errhint(
-				"Give the template a prefix, or drop the TRUNCATE trigger \"%s\" and delete the keys by hand.",
+				"Give the template a prefix, or drop the trigger \"%s\" and delete the keys by hand.",
 				trigger->tg_trigger->tgname));
 }
 
 static void
-record_truncate(const TriggerData *trigger, const TemplateSet *set)
+record_key_of_all(const TemplateSet *set, int index)
+{
+	StringInfoData key;
+
+	initStringInfo(&key);
+	template_set_expand(set, index, NULL, &key, record_key, NULL);
+}
+
+/* what: "TRUNCATE", for an error. */
+static void
+record_all(const TriggerData *trigger, const TemplateSet *set, const char *what)
 {
 	for (int i = 0; i < template_set_count(set); i++)
 	{
 		const Template *template = template_set_text(set, i);
-		char *text = template_pattern(template);
+		char *text;
 
-		if (template->has_placeholder)
+		if (!template->has_placeholder)
 		{
-			check_not_everything(template, trigger);
-			key_check("pattern", text, strlen(text));
-			xact_record_pattern(text, strlen(text));
+			record_key_of_all(set, i);
+			continue;
 		}
-		else
-		{
-			StringInfoData key;
-
-			initStringInfo(&key);
-			template_set_expand(set, i, NULL, &key, record_key);
-		}
+		check_not_everything(template, trigger, what);
+		text = template_pattern(template);
+		key_check("pattern", text, strlen(text));
+		xact_record_pattern(text, strlen(text));
 	}
 }
 
@@ -181,13 +205,13 @@ outbox_invalidate_trigger(PG_FUNCTION_ARGS)
 	TriggerData       *trigger = (TriggerData *) fcinfo->context;
 	const TemplateSet *set;
 
-	check_called_as_trigger(fcinfo, "outbox.invalidate()");
-	check_use(trigger->tg_trigger);
+	trigger_check_call(fcinfo, "outbox.invalidate()");
+	trigger_check_use(TRIGGER_INVALIDATES, trigger->tg_trigger);
 	if (!xact_may_record("outbox.invalidate()"))
 		return PointerGetDatum(NULL);
 	set = template_set_get(trigger);
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-		record_truncate(trigger, set);
+		record_all(trigger, set, "TRUNCATE");
 	else
 		record_change(trigger, set);
 	return PointerGetDatum(NULL);
@@ -198,8 +222,44 @@ outbox_invalidate_trigger(PG_FUNCTION_ARGS)
 Datum
 outbox_discard_trigger(PG_FUNCTION_ARGS)
 {
-	check_called_as_trigger(fcinfo, "outbox.discard()");
+	trigger_check_call(fcinfo, "outbox.discard()");
 	return PointerGetDatum(NULL);
+}
+
+/* Enabled or not: who asks wants all keys of the table to go. Returns whether there was a trigger. */
+static bool
+record_all_of(Relation relation)
+{
+	TriggerDesc *triggers = relation->trigdesc;
+	bool         any = false;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		TriggerData trigger = {.type = T_TriggerData, .tg_relation = relation};
+
+		trigger.tg_trigger = &triggers->triggers[i];
+		if (trigger_function_kind(trigger.tg_trigger->tgfoid) != TRIGGER_INVALIDATES)
+			continue;
+		record_all(&trigger, template_set_get(&trigger), "outbox.invalidate_all()");
+		any = true;
+	}
+	return any;
+}
+
+/* What TRUNCATE of the table would record, by the templates of all its triggers. */
+Datum
+outbox_invalidate_all(PG_FUNCTION_ARGS)
+{
+	Oid      oid = trigger_relation_argument(fcinfo);
+	Relation relation = relation_open(oid, AccessShareLock);
+
+	if (xact_may_record("outbox.invalidate_all()") && !record_all_of(relation))
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		        errmsg("table \"%s\" is not watched", RelationGetRelationName(relation)),
+		        errdetail("Without key templates it has no keys."),
+		        errhint("Use outbox.watch(), or name the keys by outbox.invalidate_pattern()."));
+	relation_close(relation, NoLock);
+	PG_RETURN_VOID();
 }
 
 /* The row is not visible to a catalog snapshot yet. */
@@ -209,7 +269,7 @@ check_created(Oid trigger)
 	TriggerRow     *row = trigger_row_read(trigger, SnapshotSelf);
 	TemplateProblem problem;
 
-	if (row == NULL || !trigger_function_is_ours(row->function))
+	if (row == NULL || row->kind == TRIGGER_OF_OTHERS)
 		return;
 	if (!trigger_row_is_right(row, &problem))
 		template_report(&problem);

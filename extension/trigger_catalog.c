@@ -15,11 +15,13 @@
 #include "catalog/pg_trigger.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
 #include "template_set.h"
+#include "text.h"
 #include "trigger_catalog.h"
 
 /* tgargs: strings, each ended by a NUL. */
@@ -46,6 +48,25 @@ read_arguments(TriggerRow *row, Relation catalog, HeapTuple tuple)
 	}
 }
 
+static TriggerRow *
+read_row(Relation catalog, HeapTuple tuple)
+{
+	Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+	TriggerRow     *row = palloc0(sizeof(TriggerRow));
+
+	row->oid = form->oid;
+	row->relation = form->tgrelid;
+	row->parent = form->tgparentid;
+	row->kind = trigger_function_kind(form->tgfoid);
+	row->name = pstrdup(NameStr(form->tgname));
+	row->type = form->tgtype;
+	row->enabled = form->tgenabled;
+	row->has_condition = !heap_attisnull(tuple, Anum_pg_trigger_tgqual, RelationGetDescr(catalog));
+	read_arguments(row, catalog, tuple);
+	row->parts = trigger_arguments_split(row->argument_count, row->arguments);
+	return row;
+}
+
 TriggerRow *
 trigger_row_read(Oid trigger, Snapshot snapshot)
 {
@@ -60,77 +81,170 @@ trigger_row_read(Oid trigger, Snapshot snapshot)
 	scan = systable_beginscan(catalog, TriggerOidIndexId, true, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
-
-		row = palloc0(sizeof(TriggerRow));
-		row->oid = form->oid;
-		row->relation = form->tgrelid;
-		row->function = form->tgfoid;
-		row->name = pstrdup(NameStr(form->tgname));
-		row->type = form->tgtype;
-		row->enabled = form->tgenabled;
-		read_arguments(row, catalog, tuple);
-	}
+		row = read_row(catalog, tuple);
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	return row;
 }
 
-bool
-trigger_function_is_ours(Oid function)
+List *
+trigger_rows_of(Oid relation)
 {
-	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	bool      ours = false;
+	Relation    catalog = table_open(TriggerRelationId, AccessShareLock);
+	List       *rows = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple   tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+	            ObjectIdGetDatum(relation));
+	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		TriggerRow *row = read_row(catalog, tuple);
+
+		if (row->kind == TRIGGER_INVALIDATES)
+			rows = lappend(rows, row);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return rows;
+}
+
+static TriggerKind
+kind_of_symbol(const char *symbol)
+{
+	if (strcmp(symbol, "outbox_invalidate_trigger") == 0)
+		return TRIGGER_INVALIDATES;
+	if (strcmp(symbol, "outbox_publish_row") == 0)
+		return TRIGGER_PUBLISHES_ROW;
+	return TRIGGER_OF_OTHERS;
+}
+
+TriggerKind
+trigger_function_kind(Oid function)
+{
+	HeapTuple   tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	TriggerKind kind = TRIGGER_OF_OTHERS;
 
 	if (!HeapTupleIsValid(tuple))
-		return false;
+		return kind;
 	if (((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId)
 	{
 		bool  is_null;
 		Datum source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &is_null);
 
-		ours = !is_null && strcmp(TextDatumGetCString(source), "outbox_invalidate_trigger") == 0;
+		if (!is_null)
+			kind = kind_of_symbol(TextDatumGetCString(source));
 	}
 	ReleaseSysCache(tuple);
-	return ours;
+	return kind;
+}
+
+/* NULL: nothing is wrong. */
+static const char *
+wrong_use(TriggerKind kind, int16 type, int argument_count)
+{
+	bool rows = (type & (TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE)) != 0;
+
+	if (!TRIGGER_FOR_AFTER(type))
+		return "It fires before the change, which may yet be another one or none.";
+	if (!TRIGGER_FOR_ROW(type) && (rows || kind == TRIGGER_PUBLISHES_ROW))
+		return "It fires for each statement, and sees no rows.";
+	if (kind == TRIGGER_PUBLISHES_ROW && argument_count != 1)
+		return "It needs one argument, the queue.";
+	if (argument_count == 0)
+		return "It has no key templates.";
+	return NULL;
 }
 
 bool
-trigger_use_is_right(const char *name, int16 type, int argument_count, TemplateProblem *problem)
+trigger_use_is_right(TriggerKind kind, const char *name, int16 type, int argument_count,
+                     TemplateProblem *problem)
 {
-	char *message = psprintf("trigger \"%s\" cannot use outbox.invalidate() in this way", name);
-	char *detail = NULL;
+	const char *detail = wrong_use(kind, type, argument_count);
+	bool        publishes = kind == TRIGGER_PUBLISHES_ROW;
 
-	if (!TRIGGER_FOR_AFTER(type))
-		detail = pstrdup("It fires before the change, which may yet be another one or none.");
-	else if (!TRIGGER_FOR_ROW(type) &&
-	         (type & (TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE)) != 0)
-		detail = pstrdup("It fires for each statement, and sees no rows.");
-	else if (argument_count == 0)
-		detail = pstrdup("It has no key templates.");
 	if (detail == NULL)
-	{
-		pfree(message);
 		return true;
-	}
 	*problem = (TemplateProblem){
-		ERRCODE_INVALID_OBJECT_DEFINITION, message, detail,
+		ERRCODE_INVALID_OBJECT_DEFINITION,
+		psprintf("trigger \"%s\" cannot use outbox.%s() in this way", name,
+	             publishes ? "publish_row" : "invalidate"),
+		pstrdup(detail),
 		pstrdup(
-			"Write AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW EXECUTE FUNCTION outbox.invalidate('blog:{id}'), or AFTER TRUNCATE ... FOR EACH STATEMENT; or use outbox.watch().")};
+			publishes
+				? "Write AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW EXECUTE FUNCTION outbox.publish_row('queue')."
+				: "Write AFTER INSERT OR UPDATE OR DELETE ... FOR EACH ROW EXECUTE FUNCTION outbox.invalidate('blog:{id}'), or AFTER TRUNCATE ... FOR EACH STATEMENT; or use outbox.watch().")};
+	return false;
+}
+
+bool
+trigger_column_fits(const char *column, Oid relation, TemplateProblem *problem)
+{
+	if (get_attnum(relation, column) > 0)
+		return true;
+	*problem = (TemplateProblem){
+		ERRCODE_UNDEFINED_COLUMN, psprintf("watched column \"%s\" does not exist", column),
+		psprintf("Table \"%s\" has no such column.", get_rel_name(relation)),
+		pstrdup("Name the columns as they are now, by outbox.watch_columns().")};
+	return false;
+}
+
+static bool
+columns_are_right(const TriggerRow *row, TemplateProblem *problem)
+{
+	if (row->parts.has_columns && row->parts.column_count == 0)
+	{
+		*problem =
+			(TemplateProblem){ERRCODE_INVALID_OBJECT_DEFINITION,
+		                      psprintf("the list of columns of trigger \"%s\" is empty", row->name),
+		                      NULL, pstrdup("Use outbox.watch_columns().")};
+		return false;
+	}
+	for (int i = 0; i < row->parts.column_count; i++)
+	{
+		if (!trigger_column_fits(row->parts.columns[i], row->relation, problem))
+			return false;
+	}
+	return true;
+}
+
+static bool
+queue_is_right(const TriggerRow *row, TemplateProblem *problem)
+{
+	const char *queue = row->arguments[0];
+	int         length = text_utf8_length(queue, strlen(queue));
+
+	if (length > 0 && length <= TEXT_MAX_NAME_BYTES)
+		return true;
+	*problem = (TemplateProblem){ERRCODE_INVALID_PARAMETER_VALUE,
+	                             pstrdup(length == 0 ? "the queue of a message must not be empty"
+	                                                 : "the queue of a message is too long"),
+	                             NULL, NULL};
+	if (length > 0)
+		problem->detail =
+			psprintf("It has %d bytes; at most %d are allowed.", length, TEXT_MAX_NAME_BYTES);
 	return false;
 }
 
 bool
 trigger_row_is_right(const TriggerRow *row, TemplateProblem *problem)
 {
-	if (!trigger_use_is_right(row->name, row->type, row->argument_count, problem))
+	if (!trigger_use_is_right(row->kind, row->name, row->type, row->argument_count, problem))
 		return false;
-	for (int i = 0; i < row->argument_count; i++)
+	if (row->kind == TRIGGER_PUBLISHES_ROW)
+		return queue_is_right(row, problem);
+	if (!columns_are_right(row, problem))
+		return false;
+	/* behind a list of columns there may be none */
+	if (!trigger_use_is_right(row->kind, row->name, row->type, row->parts.template_count, problem))
+		return false;
+	for (int i = 0; i < row->parts.template_count; i++)
 	{
 		Template template;
 
-		if (!template_parse(row->arguments[i], &template, problem) ||
+		if (!template_parse(row->parts.templates[i], &template, problem) ||
 		    !template_fits(&template, row->relation, problem))
 			return false;
 	}

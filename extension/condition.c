@@ -1,0 +1,150 @@
+/*
+ * condition.c
+ *    The condition of outbox.watch_when(): text to expressions for CREATE TRIGGER.
+ *
+ * The parser is asked for one expression (the way of PL/pgSQL), so that text which tries to be more
+ * than that is a syntax error; what it gives goes to CREATE TRIGGER as a tree. PostgreSQL then
+ * evaluates it before it even queues a trigger, follows renamed columns, and dumps it as SQL.
+ *
+ * A trigger for INSERT may not speak of OLD, nor one for DELETE of NEW. So each has a tree of its
+ * own, in which the row that is not there is NULL constants.
+ */
+#include "postgres.h"
+
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_clause.h"
+#include "parser/parse_collate.h"
+#include "parser/parse_node.h"
+#include "parser/parse_relation.h"
+#include "parser/parser.h"
+#include "rewrite/prs2lock.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "condition.h"
+
+/* A position in the condition's text is none in the command's. */
+static void
+point_into_text(void *arg)
+{
+	const char *text = arg;
+	int         position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(text);
+	}
+	errcontext("condition \"%s\" of outbox.watch_when()", text);
+}
+
+/* All columns: no expression, and nothing that the expression parser was made for. */
+static bool
+is_star(const Node *node)
+{
+	return IsA(node, ColumnRef) && IsA(linitial(((const ColumnRef *) node)->fields), A_Star);
+}
+
+/* The parser takes "DISTINCT a, b FROM c ORDER BY d" too. */
+static bool
+is_single_expression(const SelectStmt *select)
+{
+	const ResTarget *target;
+
+	if (select->op != SETOP_NONE || list_length(select->targetList) != 1 ||
+	    select->distinctClause != NIL || select->intoClause != NULL || select->fromClause != NIL ||
+	    select->whereClause != NULL || select->groupClause != NIL || select->havingClause != NULL ||
+	    select->windowClause != NIL || select->valuesLists != NIL || select->sortClause != NIL ||
+	    select->limitOffset != NULL || select->limitCount != NULL || select->lockingClause != NIL ||
+	    select->withClause != NULL)
+		return false;
+	target = linitial_node(ResTarget, select->targetList);
+	return target->name == NULL && target->indirection == NIL && !is_star(target->val);
+}
+
+static Node *
+parse_expression(const char *text)
+{
+	List       *statements = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
+	SelectStmt *select;
+
+	if (list_length(statements) != 1)
+		elog(ERROR, "the parser gave %d statements", list_length(statements));
+	select = castNode(SelectStmt, linitial_node(RawStmt, statements)->stmt);
+	if (!is_single_expression(select))
+		ereport(ERROR, errcode(ERRCODE_SYNTAX_ERROR),
+		        errmsg("the condition is not a single expression"),
+		        errhint("Write one boolean expression over OLD and NEW, such as "
+		                "NEW.published OR OLD.published."));
+	return linitial_node(ResTarget, select->targetList)->val;
+}
+
+static void
+add_row(ParseState *parse, Relation relation, const char *name)
+{
+	ParseNamespaceItem *item = addRangeTableEntryForRelation(parse, relation, AccessShareLock,
+	                                                         makeAlias(name, NIL), false, false);
+
+	addNSItemToQuery(parse, item, false, true, true);
+}
+
+Condition
+condition_parse(const char *text, Relation relation)
+{
+	ErrorContextCallback context = {error_context_stack, point_into_text, unconstify(char *, text)};
+	ParseState          *parse = make_parsestate(NULL);
+	Condition            condition;
+
+	error_context_stack = &context;
+	parse->p_sourcetext = text;
+	add_row(parse, relation, "old"); /* PRS2_OLD_VARNO */
+	add_row(parse, relation, "new"); /* PRS2_NEW_VARNO */
+	condition.expression =
+		transformWhereClause(parse, parse_expression(text), EXPR_KIND_TRIGGER_WHEN, "WHEN");
+	assign_expr_collations(parse, condition.expression);
+	condition.rows = parse->p_rtable;
+	error_context_stack = context.previous;
+	free_parsestate(parse);
+	return condition;
+}
+
+/* Of the domain's base type: a NULL of a domain that forbids it could not be read back. */
+static Node *
+null_for(const Var *variable)
+{
+	int32 modifier = variable->vartypmod;
+	Oid   type = getBaseTypeAndTypmod(variable->vartype, &modifier);
+
+	return (Node *) makeNullConst(type, modifier, variable->varcollid);
+}
+
+static Node *
+replace_row(Node *node, void *context)
+{
+	int row = *(int *) context;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varno == row)
+		return null_for((Var *) node);
+	return expression_tree_mutator(node, replace_row, context);
+}
+
+Node *
+condition_without_old(const Condition *condition)
+{
+	int row = PRS2_OLD_VARNO;
+
+	return replace_row(condition->expression, &row);
+}
+
+Node *
+condition_without_new(const Condition *condition)
+{
+	int row = PRS2_NEW_VARNO;
+
+	return replace_row(condition->expression, &row);
+}

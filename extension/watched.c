@@ -1,0 +1,330 @@
+/*
+ * watched.c
+ *    Behind the view outbox.watched: a trigger taken apart, and what is wrong with its table.
+ *
+ * A problem is what makes the next write fail, or a change that nobody would record. Looked for when
+ * the view is read; nothing is stored.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+
+#include "compat.h"
+#include "trigger_catalog.h"
+#include "watched.h"
+
+PG_FUNCTION_INFO_V1(outbox_trigger_details);
+
+/* Columns of outbox.trigger_details(). */
+enum
+{
+	DETAILS_TEMPLATES,
+	DETAILS_COLUMNS,
+	DETAILS_CONDITION,
+	DETAILS_ENABLED,
+	DETAILS_PROBLEM,
+	DETAILS_COUNT
+};
+
+static bool
+is_named(const TriggerRow *row, const char *name)
+{
+	return strcmp(row->name, name) == 0;
+}
+
+/* NULL: the table has no trigger of that name that is ours. */
+static TriggerRow *
+find_named(List *rows, const char *name)
+{
+	ListCell *cell;
+
+	foreach (cell, rows)
+	{
+		if (is_named(lfirst(cell), name))
+			return lfirst(cell);
+	}
+	return NULL;
+}
+
+static bool
+has_trigger_for(Oid relation, int16 type)
+{
+	ListCell *cell;
+
+	foreach (cell, trigger_rows_of(relation))
+	{
+		if ((((TriggerRow *) lfirst(cell))->type & type) != 0)
+			return true;
+	}
+	return false;
+}
+
+/* Was the trigger made by outbox.watch_when()? Then it is one of three. */
+static bool
+is_one_of_three(const TriggerRow *row)
+{
+	const int16 all = TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE;
+	int16       events = row->type & all;
+
+	return (is_named(row, WATCH_TRIGGER) && events == TRIGGER_TYPE_INSERT && row->has_condition) ||
+	       (is_named(row, WATCH_TRIGGER_UPDATE) && events == TRIGGER_TYPE_UPDATE) ||
+	       (is_named(row, WATCH_TRIGGER_DELETE) && events == TRIGGER_TYPE_DELETE);
+}
+
+/* ---- what is wrong ---------------------------------------------------------------------------- */
+
+static char *
+problem_of_row(const TriggerRow *row)
+{
+	TemplateProblem problem;
+
+	if (!trigger_row_is_right(row, &problem))
+		return problem.message;
+	if (row->enabled == TRIGGER_DISABLED)
+		return psprintf("trigger \"%s\" is disabled", row->name);
+	if (row->enabled == TRIGGER_FIRES_ON_REPLICA)
+		return psprintf("trigger \"%s\" fires on a replica only", row->name);
+	return NULL;
+}
+
+static char *
+problem_of_named(List *rows, const char *name)
+{
+	TriggerRow *row = find_named(rows, name);
+
+	if (row == NULL)
+		return psprintf("trigger \"%s\" is missing", name);
+	return problem_of_row(row);
+}
+
+/* The others that outbox.watch() made together with this one. */
+static char *
+problem_of_others(const TriggerRow *row)
+{
+	static const char *const three[] = {WATCH_TRIGGER, WATCH_TRIGGER_UPDATE, WATCH_TRIGGER_DELETE};
+	List                    *rows = trigger_rows_of(row->relation);
+
+	for (int i = 0; is_one_of_three(row) && i < lengthof(three); i++)
+	{
+		char *problem = problem_of_named(rows, three[i]);
+
+		if (problem != NULL)
+			return problem;
+	}
+	if (is_named(row, WATCH_TRIGGER))
+		return problem_of_named(rows, WATCH_TRIGGER_TRUNCATE);
+	return NULL;
+}
+
+/* TRUNCATE of a partitioned table fires its own trigger; of a partition, only the partition's. */
+static char *
+problem_of_partitions(const TriggerRow *row)
+{
+	ListCell *cell;
+
+	if (get_rel_relkind(row->relation) != RELKIND_PARTITIONED_TABLE)
+		return NULL;
+	foreach (cell, find_all_inheritors(row->relation, NoLock, NULL))
+	{
+		Oid   partition = lfirst_oid(cell);
+		char *name = get_rel_name(partition);
+
+		if (partition != row->relation && name != NULL &&
+		    !has_trigger_for(partition, TRIGGER_TYPE_TRUNCATE))
+			return psprintf("TRUNCATE of partition \"%s\" itself would be missed", name);
+	}
+	return NULL;
+}
+
+Oid
+watched_missed_child(Oid relation)
+{
+	ListCell *cell;
+
+	if (get_rel_relkind(relation) != RELKIND_RELATION || !has_subclass(relation))
+		return InvalidOid;
+	foreach (cell, find_all_inheritors(relation, NoLock, NULL))
+	{
+		Oid child = lfirst_oid(cell);
+
+		if (child != relation && get_rel_name(child) != NULL &&
+		    !has_trigger_for(child, TRIGGER_TYPE_ROW))
+			return child;
+	}
+	return InvalidOid;
+}
+
+static char *
+problem_of_children(const TriggerRow *row)
+{
+	Oid child = watched_missed_child(row->relation);
+
+	if (!OidIsValid(child))
+		return NULL;
+	return psprintf("changes of rows in \"%s\", which inherits from it, would be missed",
+	                get_rel_name(child));
+}
+
+/* NULL: nothing is wrong. */
+static char *
+find_problem(const TriggerRow *row)
+{
+	static char *(*const looks[])(const TriggerRow *row) = {
+		problem_of_row, problem_of_others, problem_of_partitions, problem_of_children};
+
+	for (int i = 0; i < lengthof(looks); i++)
+	{
+		char *problem = looks[i](row);
+
+		if (problem != NULL)
+			return problem;
+	}
+	return NULL;
+}
+
+/* ---- the trigger, taken apart ----------------------------------------------------------------- */
+
+/* Where the parenthesis at `open` ends. Quotes of either kind may hold parentheses; one that is
+ * doubled ends and begins again. */
+static const char *
+matching_parenthesis(const char *open)
+{
+	char quote = '\0';
+	int  depth = 0;
+
+	for (const char *at = open; *at != '\0'; at++)
+	{
+		if (quote != '\0')
+			quote = *at == quote ? '\0' : quote;
+		else if (*at == '\'' || *at == '"')
+			quote = *at;
+		else if (*at == '(')
+			depth++;
+		else if (*at == ')' && --depth == 0)
+			return at;
+	}
+	return NULL;
+}
+
+/* Where " WHEN (" has its parenthesis: in a definition, only names in double quotes come before. */
+static const char *
+find_when(const char *definition)
+{
+	static const char when[] = " WHEN (";
+	bool              quoted = false;
+
+	for (const char *at = definition; *at != '\0'; at++)
+	{
+		if (*at == '"')
+			quoted = !quoted;
+		else if (!quoted && strncmp(at, when, strlen(when)) == 0)
+			return at + strlen(when) - 1;
+	}
+	return NULL;
+}
+
+/* As SQL. The server deparses conditions over two rows only as part of a whole definition. */
+static char *
+condition_text(Oid trigger)
+{
+	Datum whole =
+		DirectFunctionCall2(pg_get_triggerdef_ext, ObjectIdGetDatum(trigger), BoolGetDatum(true));
+	const char *definition = TextDatumGetCString(whole);
+	const char *open = find_when(definition);
+	const char *close = open == NULL ? NULL : matching_parenthesis(open);
+
+	if (close == NULL)
+		elog(ERROR, "no condition in \"%s\"", definition);
+	return pnstrdup(open + 1, close - open - 1);
+}
+
+/* Of the three triggers of a condition, that for UPDATE has it whole. NULL: none. */
+static char *
+get_condition(const TriggerRow *row)
+{
+	TriggerRow *update = NULL;
+
+	if (!row->has_condition)
+		return NULL;
+	if (is_one_of_three(row))
+		update = find_named(trigger_rows_of(row->relation), WATCH_TRIGGER_UPDATE);
+	return condition_text(update != NULL && update->has_condition ? update->oid : row->oid);
+}
+
+static bool
+is_enabled(const TriggerRow *row)
+{
+	ListCell *cell;
+
+	if (!is_one_of_three(row))
+		return row->enabled != TRIGGER_DISABLED;
+	foreach (cell, trigger_rows_of(row->relation))
+	{
+		const TriggerRow *other = lfirst(cell);
+
+		if (is_one_of_three(other) && other->enabled == TRIGGER_DISABLED)
+			return false;
+	}
+	return true;
+}
+
+static Datum
+text_array(int count, char **strings)
+{
+	Datum *elements = palloc(sizeof(Datum) * Max(count, 1));
+
+	for (int i = 0; i < count; i++)
+		elements[i] = CStringGetTextDatum(strings[i]);
+	return PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+static Datum
+name_array(int count, char **strings)
+{
+	Datum *elements = palloc(sizeof(Datum) * Max(count, 1));
+
+	for (int i = 0; i < count; i++)
+		elements[i] = DirectFunctionCall1(namein, CStringGetDatum(strings[i]));
+	return PointerGetDatum(
+		construct_array(elements, count, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
+}
+
+static void
+set_text(Datum *values, bool *nulls, int column, const char *text)
+{
+	nulls[column] = text == NULL;
+	if (text != NULL)
+		values[column] = CStringGetTextDatum(text);
+}
+
+/* For the view outbox.watched; NULL where the trigger was dropped meanwhile. */
+Datum
+outbox_trigger_details(PG_FUNCTION_ARGS)
+{
+	TriggerRow *row = trigger_row_read(PG_GETARG_OID(0), NULL);
+	Datum       values[DETAILS_COUNT];
+	bool        nulls[DETAILS_COUNT] = {0};
+	TupleDesc   type;
+
+	if (row == NULL)
+		PG_RETURN_NULL();
+	if (get_call_result_type(fcinfo, NULL, &type) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[DETAILS_TEMPLATES] = text_array(row->parts.template_count, row->parts.templates);
+	nulls[DETAILS_COLUMNS] = !row->parts.has_columns;
+	values[DETAILS_COLUMNS] = name_array(row->parts.column_count, row->parts.columns);
+	set_text(values, nulls, DETAILS_CONDITION, get_condition(row));
+	values[DETAILS_ENABLED] = BoolGetDatum(is_enabled(row));
+	set_text(values, nulls, DETAILS_PROBLEM, find_problem(row));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(type), values, nulls)));
+}
