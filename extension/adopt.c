@@ -14,7 +14,7 @@
 #include "executor/spi.h"
 #include "extension/compat.h"
 #include "extension/event.h"
-#include "extension/install.h"
+#include "extension/position.h"
 #include "extension/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -49,7 +49,7 @@ write_position(void)
 	EventRow     row = {.xid = EVENT_XID_POSITION};
 	EventWriter *writer = event_writer_begin(0);
 
-	row.snapshot = install_first_position();
+	row.snapshot = position_now();
 	event_writer_insert(writer, &row);
 	event_writer_end(writer);
 }

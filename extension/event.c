@@ -28,12 +28,14 @@
 
 #include "compat.h"
 #include "event.h"
+#include "position.h"
 #include "rows.h"
 
 struct EventWriter
 {
 	RowWriter    *rows;
 	Oid           sequence;
+	int64         first_id, last_id; /* inserted by this writer; 0: none */
 	MemoryContext context;      /* this struct and what is opened */
 	MemoryContext text_context; /* text of one row; reset after it */
 };
@@ -212,10 +214,25 @@ event_writer_insert(EventWriter *writer, const EventRow *row)
 	set_datum(values, nulls, EVENT_PROPERTIES, row->properties);
 	set_datum(values, nulls, EVENT_SNAPSHOT, row->snapshot);
 	row_writer_insert(writer->rows, values, nulls);
+	if (writer->first_id == 0)
+		writer->first_id = id;
+	writer->last_id = id;
 
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(writer->text_context);
 	return id;
+}
+
+void
+event_writer_tick(EventWriter *writer)
+{
+	EventRow row = {.xid = EVENT_XID_TICK};
+
+	if (writer->first_id == 0 ||
+	    (writer->first_id - 1) / EVENT_TICK_IDS == writer->last_id / EVENT_TICK_IDS)
+		return;
+	row.snapshot = position_now();
+	event_writer_insert(writer, &row);
 }
 
 void

@@ -37,9 +37,9 @@ enum
 };
 
 /* Rows that are not events carry an xid that no transaction has. They sort before all events, so
- * that one index probe finds the newest position, and no window ever contains them. The value 1 is
- * kept for ticks. */
+ * that one index probe finds the newest position or the next tick, and no window ever contains them. */
 #define EVENT_XID_POSITION 0
+#define EVENT_XID_TICK 1
 #define EVENT_XID_FIRST FirstNormalTransactionId
 
 /* Values of one row; a pointer that is NULL is an SQL NULL. Text is in the database's encoding. */
@@ -57,6 +57,8 @@ typedef struct EventRow
 	Datum       snapshot; /* pg_snapshot; 0: NULL */
 } EventRow;
 
+#define EVENT_TICK_IDS 8192
+
 typedef struct EventWriter EventWriter;
 
 /* Oid of outbox.event_<number + 1> (0 to EVENT_TABLES - 1), or InvalidOid where the extension is
@@ -70,6 +72,11 @@ EventWriter *event_writer_begin(int number);
 /* Inserts a row with a fresh id from outbox.event_id_seq and the clock's time as created_at; gives
  * the id. Works in a transaction set READ ONLY after its writes. ERRORs abort the transaction. */
 int64 event_writer_insert(EventWriter *writer, const EventRow *row);
+
+/* The writer whose id passes a multiple of EVENT_TICK_IDS leaves a snapshot behind, by which the
+ * relay cuts a backlog into windows of about so many events. For a transaction's last rows: at a
+ * spill it would be old, or rolled back with its savepoint, by the time it counts. */
+void event_writer_tick(EventWriter *writer);
 
 /* Closes; locks stay. */
 void event_writer_end(EventWriter *writer);

@@ -121,7 +121,7 @@ write_messages(EventWriter *writer, uint64 xid, uint64 from, uint64 to)
 
 /* The top-level transaction's id, whichever subtransaction writes: a window knows no others. */
 void
-flush_write(uint64 from, uint64 to)
+flush_write(uint64 from, uint64 to, bool last)
 {
 	uint64       xid = U64FromFullTransactionId(GetTopFullTransactionId());
 	EventWriter *writer;
@@ -132,6 +132,8 @@ flush_write(uint64 from, uint64 to)
 	writer = event_writer_begin(shmem_current_table());
 	write_keys(writer, xid, from, to);
 	write_messages(writer, xid, from, to);
+	if (last)
+		event_writer_tick(writer);
 	event_writer_end(writer);
 	PopActiveSnapshot();
 }

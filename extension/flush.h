@@ -9,7 +9,8 @@
 
 /* Writes the pending entries from `from` to `to` (exclusive) in the current subtransaction: keys
  * and patterns first, in rows of at most 256 kB, then messages in their order, a row each. The
- * journal is left as it is. ERROR where the extension is missing. */
-void flush_write(uint64 from, uint64 to);
+ * journal is left as it is. last: this transaction writes nothing more, see event_writer_tick. ERROR
+ * where the extension is missing. */
+void flush_write(uint64 from, uint64 to, bool last);
 
 #endif

@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
@@ -16,7 +15,6 @@
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "fmgr.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -26,6 +24,7 @@
 #include "compat.h"
 #include "event.h"
 #include "install.h"
+#include "position.h"
 #include "rows.h"
 #include "shmem.h"
 #include "xact.h"
@@ -43,50 +42,6 @@ enum
 };
 
 static object_access_hook_type previous_hook;
-
-/* xids of a snapshot lie within two thousand millions of the next one. */
-static uint64
-full_xid(TransactionId xid, FullTransactionId next)
-{
-	uint32 epoch = EpochFromFullTransactionId(next);
-
-	if (xid > XidFromFullTransactionId(next))
-		epoch--;
-	return U64FromFullTransactionId(FullTransactionIdFromEpochAndXid(epoch, xid));
-}
-
-static int
-compare_xids(const void *a, const void *b)
-{
-	uint64 left = *(const uint64 *) a;
-	uint64 right = *(const uint64 *) b;
-
-	return (left > right) - (left < right);
-}
-
-Datum
-install_first_position(void)
-{
-	Snapshot          snapshot = GetLatestSnapshot();
-	FullTransactionId next = ReadNextFullTransactionId();
-	uint64            mine = U64FromFullTransactionId(GetTopFullTransactionId());
-	uint64            xmin = Min(full_xid(snapshot->xmin, next), mine);
-	uint64            xmax = Max(full_xid(snapshot->xmax, next), mine + 1);
-	uint64           *xids = palloc(sizeof(uint64) * (snapshot->xcnt + 1));
-	int               count = 0;
-	StringInfoData    text;
-
-	xids[count++] = mine;
-	for (uint32 i = 0; i < snapshot->xcnt; i++)
-		xids[count++] = full_xid(snapshot->xip[i], next);
-	qsort(xids, count, sizeof(uint64), compare_xids);
-
-	initStringInfo(&text);
-	appendStringInfo(&text, UINT64_FORMAT ":" UINT64_FORMAT ":", xmin, xmax);
-	for (int i = 0; i < count; i++)
-		appendStringInfo(&text, i == 0 ? UINT64_FORMAT : "," UINT64_FORMAT, xids[i]);
-	return DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(text.data));
-}
 
 static void
 write_instance(void)
@@ -112,7 +67,7 @@ write_first_position(void)
 	EventRow     row = {.xid = EVENT_XID_POSITION};
 	EventWriter *writer = event_writer_begin(0);
 
-	row.snapshot = install_first_position();
+	row.snapshot = position_now();
 	event_writer_insert(writer, &row);
 	event_writer_end(writer);
 }

@@ -180,15 +180,17 @@ static int64
 count_pending(OutboxSlot *slot, TimestampTz *oldest)
 {
 	Position position = {0};
-	int64    greatest_id = 0;
+	int64    median_id = 0;
 	int64    count;
 
 	if (!present_position(slot, &position))
 		position = (Position){.xmin = EVENT_XID_FIRST, .xmax = EVENT_XID_FIRST};
 	count = store_count_pending(&position, GetActiveSnapshot(), EXACT_EVENTS + 1, oldest,
-								&greatest_id);
+								&median_id);
+	/* As many as the half counted, and all ids behind it: the median, since a transaction that was
+	 * open for long has ids far from the others', at either end. */
 	if (count > EXACT_EVENTS)
-		count += Max(last_event_id() - greatest_id, 0);
+		count = Max(count, count / 2 + last_event_id() - median_id);
 	return count;
 }
 

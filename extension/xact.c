@@ -63,11 +63,11 @@ worth_a_row(uint64 from)
 }
 
 static void
-write_entries(uint64 from, uint64 to)
+write_entries(uint64 from, uint64 to, bool last)
 {
 	if (from == to)
 		return;
-	flush_write(from, to);
+	flush_write(from, to, last);
 	written = true;
 }
 
@@ -82,7 +82,7 @@ spill(void)
 	from = pending_section_start(GetCurrentTransactionNestLevel());
 	if (!flushed && !worth_a_row(from))
 		return;
-	write_entries(from, pending_count());
+	write_entries(from, pending_count(), false);
 	pending_remove(from, pending_count());
 	if (flushed)
 		shmem_prepare_wake();
@@ -162,7 +162,7 @@ flush_all(void)
 				"events of this transaction were dropped together with the extension \"pg_outbox\""));
 		pending_remove(0, pending_count());
 	}
-	write_entries(0, pending_count());
+	write_entries(0, pending_count(), true);
 	pending_remove(0, pending_count());
 	if (written || installed || changed)
 		shmem_prepare_wake();
@@ -222,7 +222,7 @@ subxact_ending(int nest_level)
 	ending_to = pending_count();
 	if (ending_from == ending_to)
 		return;
-	write_entries(ending_from, ending_to);
+	write_entries(ending_from, ending_to, false);
 	ending_level = nest_level;
 }
 

@@ -76,7 +76,9 @@ source_open_window(void *context, uint64_t *number, const char **lsn)
 	uint64 requested = pg_atomic_read_u64(&relay->slot->requested);
 	bool   found = store_open_window(relay->store, number, lsn);
 
-	if (relay->request == 0 && requested > pg_atomic_read_u64(&relay->slot->served))
+	/* A window that ends at a tick may leave out what the request is about. */
+	if (relay->request == 0 && store_is_at_present(relay->store) &&
+		requested > pg_atomic_read_u64(&relay->slot->served))
 	{
 		relay->request = requested;
 		relay->request_window = store_last_window(relay->store);

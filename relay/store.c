@@ -12,11 +12,7 @@
 
 #include "relay/store.h"
 
-#include "access/genam.h"
-#include "access/heapam.h"
-#include "access/relation.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -28,6 +24,7 @@
 #include "miscadmin.h"
 #include "relay/decode.h"
 #include "relay/instance.h"
+#include "relay/scan.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
@@ -71,6 +68,9 @@ struct Store
 	StoreWindow *windows; /* opened, oldest first */
 	int          window_count, window_capacity;
 	uint64       last_number;
+
+	int64 tick_id;       /* of the last tick that ended a window; 0: none */
+	bool  at_present;    /* the newest window ends now, not at a tick */
 
 	EventRef *refs; /* of the open window */
 	size_t    ref_count, ref_capacity, ref_next;
@@ -177,120 +177,6 @@ set_position(Store *store, const Position *position)
 	share_position(store);
 }
 
-/* ---- scanning one table ----------------------------------------------------------------------- */
-
-/* One outbox table with its index, open for reading. */
-typedef struct TableScan
-{
-	Relation       table, index;
-	IndexScanDesc  scan;
-	TupleTableSlot *slot;
-} TableScan;
-
-static bool
-table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count)
-{
-	Oid   oid = event_table_oid(number);
-	List *indexes;
-
-	if (!OidIsValid(oid))
-		return false;
-	scan->table = table_open(oid, AccessShareLock);
-	indexes = RelationGetIndexList(scan->table);
-	if (list_length(indexes) != 1)
-		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("outbox table \"%s\" must have exactly one index",
-					   RelationGetRelationName(scan->table)),
-				errhint("Drop the indexes that were added to it."));
-	scan->index = index_open(linitial_oid(indexes), AccessShareLock);
-	scan->slot = table_slot_create(scan->table, NULL);
-	scan->scan = index_beginscan(scan->table, scan->index, snapshot, key_count, 0);
-	list_free(indexes);
-	return true;
-}
-
-/* Locks are given back at once: readers must not stand in rotation's way. */
-static void
-table_scan_end(TableScan *scan)
-{
-	index_endscan(scan->scan);
-	ExecDropSingleTupleTableSlot(scan->slot);
-	index_close(scan->index, AccessShareLock);
-	table_close(scan->table, AccessShareLock);
-}
-
-static ScanKeyData
-xid_key(StrategyNumber strategy, uint64 xid)
-{
-	ScanKeyData key;
-	RegProcedure procedure = strategy == BTEqualStrategyNumber ? F_XID8EQ : F_XID8GE;
-
-	ScanKeyInit(&key, 1, strategy, procedure,
-				FullTransactionIdGetDatum(FullTransactionIdFromU64(xid)));
-	return key;
-}
-
-/* Called for each row; false ends the scan. */
-typedef bool (*RowFunction)(void *context, int table, TupleTableSlot *row);
-
-static bool
-scan_range(TableScan *scan, int number, ScanKey key, RowFunction function, void *context)
-{
-	bool more = true;
-
-	index_rescan(scan->scan, key, 1, NULL, 0);
-	while (more && index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		more = function(context, number, scan->slot);
-	}
-	return more;
-}
-
-/* All rows of one table that the snapshot sees and the position does not contain. */
-static bool
-scan_table(const Position *position, Snapshot snapshot, int number, RowFunction function,
-		   void *context)
-{
-	TableScan   scan;
-	ScanKeyData key = xid_key(BTGreaterEqualStrategyNumber,
-							  Max(position->xmax, (uint64) EVENT_XID_FIRST));
-	bool        more;
-
-	if (!table_scan_begin(&scan, number, snapshot, 1))
-		return true;
-	more = scan_range(&scan, number, &key, function, context);
-	for (size_t i = 0; more && i < position->xid_count; i++)
-	{
-		key = xid_key(BTEqualStrategyNumber, position->xids[i]);
-		more = scan_range(&scan, number, &key, function, context);
-	}
-	table_scan_end(&scan);
-	return more;
-}
-
-static void
-scan_tables(const Position *position, Snapshot snapshot, RowFunction function, void *context)
-{
-	for (int number = 0; number < EVENT_TABLES; number++)
-	{
-		if (!scan_table(position, snapshot, number, function, context))
-			return;
-	}
-}
-
-static Datum
-row_get(TupleTableSlot *row, AttrNumber column)
-{
-	bool  is_null;
-	Datum value = slot_getattr(row, column, &is_null);
-
-	if (is_null)
-		ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
-				errmsg("outbox row without a value in column %d", column));
-	return value;
-}
-
 /* ---- opening ---------------------------------------------------------------------------------- */
 
 typedef struct NewestPosition
@@ -303,14 +189,14 @@ static bool
 take_newest(void *context, int table, TupleTableSlot *row)
 {
 	NewestPosition *newest = context;
-	int64           id = DatumGetInt64(row_get(row, EVENT_ID));
+	int64           id = DatumGetInt64(scan_value(row, EVENT_ID));
 
 	(void) table;
 	if (id > newest->id)
 	{
 		position_free(&newest->position);
 		newest->id = id;
-		newest->position = position_from_datum(row_get(row, EVENT_SNAPSHOT));
+		newest->position = position_from_datum(scan_value(row, EVENT_SNAPSHOT));
 	}
 	return false; /* scanned backwards: the first of a table is its newest */
 }
@@ -322,7 +208,7 @@ store_read_position(Snapshot snapshot, Position *position)
 
 	for (int number = 0; number < EVENT_TABLES; number++)
 	{
-		ScanKeyData key = xid_key(BTEqualStrategyNumber, EVENT_XID_POSITION);
+		ScanKeyData key = scan_xid_key(BTEqualStrategyNumber, EVENT_XID_POSITION);
 		TableScan   scan;
 
 		if (!table_scan_begin(&scan, number, snapshot, 1))
@@ -414,8 +300,9 @@ store_instance(const Store *store)
 /* What gathering a window needs beside its rows. */
 typedef struct Gathering
 {
-	Store *store;
-	bool   has_messages;
+	Store          *store;
+	const Position *end; /* of the window */
+	bool            has_messages;
 } Gathering;
 
 static bool
@@ -423,16 +310,19 @@ gather_row(void *context, int table, TupleTableSlot *row)
 {
 	Gathering *gathering = context;
 	Store     *store = gathering->store;
+	uint64     xid = U64FromFullTransactionId(DatumGetFullTransactionId(scan_value(row, EVENT_XID)));
 	bool       no_routing_key;
 
+	if (!position_contains(gathering->end, xid))
+		return true;
 	if (store->ref_count == store->ref_capacity)
 	{
 		store->ref_capacity *= 2;
 		store->refs = repalloc_huge(store->refs, store->ref_capacity * sizeof(EventRef));
 	}
 	store->refs[store->ref_count++] = (EventRef){
-		.id = DatumGetInt64(row_get(row, EVENT_ID)),
-		.xid = U64FromFullTransactionId(DatumGetFullTransactionId(row_get(row, EVENT_XID))),
+		.id = DatumGetInt64(scan_value(row, EVENT_ID)),
+		.xid = xid,
 		.table = table,
 	};
 	slot_getattr(row, EVENT_ROUTING_KEY, &no_routing_key);
@@ -488,6 +378,85 @@ set_last(Store *store, const Position *position)
 	store->last = copy;
 }
 
+/* The first tick of one table behind the last one used that is newer than the last window and not
+ * newer than the present. false: none. */
+static bool
+find_tick(const Store *store, int number, const Position *present, int64 *id, Position *tick)
+{
+	ScanKeyData keys[2];
+	TableScan   scan;
+	bool        found = false;
+
+	keys[0] = scan_xid_key(BTEqualStrategyNumber, EVENT_XID_TICK);
+	ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(store->tick_id));
+	if (!table_scan_begin(&scan, number, GetActiveSnapshot(), 2))
+		return false;
+	index_rescan(scan.scan, keys, 2, NULL, 0);
+	while (!found && index_getnext_slot(scan.scan, ForwardScanDirection, scan.slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		*id = DatumGetInt64(scan_value(scan.slot, EVENT_ID));
+		*tick = position_from_datum(scan_value(scan.slot, EVENT_SNAPSHOT));
+		found = position_ended(tick) > position_ended(&store->last) &&
+				position_not_older(&store->last, tick) && position_not_older(tick, present);
+	}
+	table_scan_end(&scan);
+	return found;
+}
+
+/* Where the next window ends: at the next tick, or else now. Any tick behind the last window is
+ * right; the one with the smallest id is the nearest, or nearly. */
+static Position
+next_end(Store *store, const Position *present)
+{
+	Position end = *present;
+	int64    end_id = 0;
+
+	for (int number = 0; number < EVENT_TABLES; number++)
+	{
+		Position tick;
+		int64    id;
+
+		if (find_tick(store, number, present, &id, &tick) && (end_id == 0 || id < end_id))
+		{
+			end = tick;
+			end_id = id;
+		}
+	}
+	if (end_id != 0)
+		store->tick_id = end_id;
+	store->at_present = end_id == 0;
+	return end;
+}
+
+static void
+begin_refs(Store *store)
+{
+	MemoryContextReset(store->window_context);
+	store->ref_capacity = 64;
+	store->ref_count = store->ref_next = 0;
+	store->refs = MemoryContextAlloc(store->window_context, store->ref_capacity * sizeof(EventRef));
+}
+
+/* Finds the events between the last window's end and the next, up to the first window that has
+ * any; the caller's snapshot defines the present and is what all rows are read with. */
+static void
+gather_window(Store *store, const Position *present, Gathering *gathering)
+{
+	do
+	{
+		Position end = next_end(store, present);
+
+		gathering->end = &end;
+		scan_tables(&store->last, end.xmax, GetActiveSnapshot(), gather_row, gathering);
+		set_last(store, &end);
+		if (store->ref_count > 0)
+			remember_window(store, &end);
+		else if (store->window_count == 0)
+			set_position(store, &end);
+	} while (store->ref_count == 0 && !store->at_present);
+}
+
 bool
 store_open_window(Store *store, uint64_t *number, const char **lsn)
 {
@@ -495,11 +464,7 @@ store_open_window(Store *store, uint64_t *number, const char **lsn)
 	Position   present;
 	XLogRecPtr end;
 
-	MemoryContextReset(store->window_context);
-	store->ref_capacity = 64;
-	store->ref_count = store->ref_next = 0;
-	store->refs = MemoryContextAlloc(store->window_context, store->ref_capacity * sizeof(EventRef));
-
+	begin_refs(store);
 	StartTransactionCommand();
 	/* One snapshot for the window's end and for its rows: with two, what commits between them
 	 * would be in neither this window nor the next. */
@@ -509,13 +474,8 @@ store_open_window(Store *store, uint64_t *number, const char **lsn)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("the outbox's position is newer than the present snapshot"),
 				errhint("Was the outbox restored from another cluster? See outbox.adopt()."));
-	scan_tables(&store->last, GetActiveSnapshot(), gather_row, &gathering);
+	gather_window(store, &present, &gathering);
 	end = insert_position();
-	set_last(store, &present);
-	if (store->ref_count > 0)
-		remember_window(store, &present);
-	else if (store->window_count == 0)
-		set_position(store, &present);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 
@@ -531,6 +491,12 @@ store_open_window(Store *store, uint64_t *number, const char **lsn)
 	return true;
 }
 
+bool
+store_is_at_present(const Store *store)
+{
+	return store->at_present;
+}
+
 /* Fetches one event by its index entry; its values go into the piece's context. */
 static Size
 fetch_event(TableScan *scan, const EventRef *ref, RelayEvent *event)
@@ -538,7 +504,7 @@ fetch_event(TableScan *scan, const EventRef *ref, RelayEvent *event)
 	ScanKeyData keys[2];
 	Size        size;
 
-	keys[0] = xid_key(BTEqualStrategyNumber, ref->xid);
+	keys[0] = scan_xid_key(BTEqualStrategyNumber, ref->xid);
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ref->id));
 	index_rescan(scan->scan, keys, 2, NULL, 0);
 	if (!index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
@@ -666,7 +632,7 @@ store_table_has_unpublished(const Store *store, int table)
 	bool found = false;
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	scan_table(&store->position, GetActiveSnapshot(), table, found_one, &found);
+	scan_table(&store->position, SCAN_NO_END, GetActiveSnapshot(), table, found_one, &found);
 	PopActiveSnapshot();
 	return found;
 }
@@ -677,38 +643,50 @@ store_table_has_events(int table)
 	Position nothing = {.xmin = EVENT_XID_FIRST, .xmax = EVENT_XID_FIRST};
 	bool     found = false;
 
-	scan_table(&nothing, GetActiveSnapshot(), table, found_one, &found);
+	scan_table(&nothing, SCAN_NO_END, GetActiveSnapshot(), table, found_one, &found);
 	return found;
 }
 
 typedef struct Counting
 {
-	int64       count, limit;
+	int64        count, limit;
 	TimestampTz *oldest;
-	int64       *greatest_id;
+	int64       *ids;
 } Counting;
 
 static bool
 count_row(void *context, int table, TupleTableSlot *row)
 {
 	Counting   *counting = context;
-	TimestampTz created_at = DatumGetTimestampTz(row_get(row, EVENT_CREATED_AT));
-	int64       id = DatumGetInt64(row_get(row, EVENT_ID));
+	TimestampTz created_at = DatumGetTimestampTz(scan_value(row, EVENT_CREATED_AT));
 
 	(void) table;
 	if (counting->count == 0 || created_at < *counting->oldest)
 		*counting->oldest = created_at;
-	if (counting->count == 0 || id > *counting->greatest_id)
-		*counting->greatest_id = id;
-	return ++counting->count < counting->limit;
+	counting->ids[counting->count++] = DatumGetInt64(scan_value(row, EVENT_ID));
+	return counting->count < counting->limit;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64 left = *(const int64 *) a;
+	int64 right = *(const int64 *) b;
+
+	return left < right ? -1 : left > right;
 }
 
 int64
 store_count_pending(const Position *position, Snapshot snapshot, int64 limit, TimestampTz *oldest,
-					int64 *greatest_id)
+					int64 *median_id)
 {
-	Counting counting = {.limit = limit, .oldest = oldest, .greatest_id = greatest_id};
+	Counting counting = {.limit = limit, .oldest = oldest};
 
-	scan_tables(position, snapshot, count_row, &counting);
+	counting.ids = palloc(limit * sizeof(int64));
+	scan_tables(position, SCAN_NO_END, snapshot, count_row, &counting);
+	qsort(counting.ids, counting.count, sizeof(int64), compare_ids);
+	if (counting.count > 0)
+		*median_id = counting.ids[counting.count / 2];
+	pfree(counting.ids);
 	return counting.count;
 }

@@ -31,10 +31,13 @@ StoreOpening store_open(OutboxSlot *slot, Store **store, const char **reason);
 /* This outbox's uuid as text; lives as long as the store. */
 const char *store_instance(const Store *store);
 
-/* What is visible now and not in the last window: true and *number, *lsn (pg_lsn text, valid until
+/* What is visible now and not in the last window, up to the next tick: true and *number, *lsn (pg_lsn text, valid until
  * the next call). Where nothing is, the position of an idle store moves on in memory. A window
  * with messages is on disk when this returns (the fence of asynchronous commits). */
 bool store_open_window(Store *store, uint64_t *number, const char **lsn);
+
+/* Did the last look reach the present? Otherwise more is waiting behind it. */
+bool store_is_at_present(const Store *store);
 
 /* The next events of the open window, in the order of their ids, at most about a megabyte; valid
  * until the next call. 0: its end. */
@@ -71,9 +74,9 @@ bool store_table_has_events(int table);
 bool store_read_position(Snapshot snapshot, Position *position);
 
 /* Counts events visible in the snapshot and not in the position, at most `limit`; the oldest
- * created_at among them goes to *oldest (untouched if there is none), the greatest id to
- * *greatest_id. */
+ * created_at among them goes to *oldest, the median of their ids to *median_id (both untouched if
+ * there is none). */
 int64 store_count_pending(const Position *position, Snapshot snapshot, int64 limit,
-						  TimestampTz *oldest, int64 *greatest_id);
+						  TimestampTz *oldest, int64 *median_id);
 
 #endif

@@ -27,6 +27,12 @@ position_contains(const Position *position, uint64_t xid)
 	return true;
 }
 
+uint64_t
+position_ended(const Position *position)
+{
+	return position->xmax - position->xid_count;
+}
+
 bool
 position_not_older(const Position *earlier, const Position *later)
 {

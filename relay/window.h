@@ -26,6 +26,10 @@ typedef struct Position
  * question.) */
 bool position_contains(const Position *position, uint64_t xid);
 
+/* How many transactions had ended. Of two snapshots of one cluster the one with more is the newer,
+ * and contains the other. */
+uint64_t position_ended(const Position *position);
+
 /* Is `later` as new as `earlier`, or newer? A window from a newer to an older snapshot would
  * publish nothing and lose events: a restored dump, a reset counter. */
 bool position_not_older(const Position *earlier, const Position *later);

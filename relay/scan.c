@@ -1,0 +1,121 @@
+/*
+ * scan.c
+ *    Reading outbox tables by their one index.
+ */
+#include "postgres.h"
+
+#include "relay/scan.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "extension/event.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/xid8.h"
+
+bool
+table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count)
+{
+	Oid   oid = event_table_oid(number);
+	List *indexes;
+
+	if (!OidIsValid(oid))
+		return false;
+	scan->table = table_open(oid, AccessShareLock);
+	indexes = RelationGetIndexList(scan->table);
+	if (list_length(indexes) != 1)
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("outbox table \"%s\" must have exactly one index",
+					   RelationGetRelationName(scan->table)),
+				errhint("Drop the indexes that were added to it."));
+	scan->index = index_open(linitial_oid(indexes), AccessShareLock);
+	scan->slot = table_slot_create(scan->table, NULL);
+	scan->scan = index_beginscan(scan->table, scan->index, snapshot, key_count, 0);
+	list_free(indexes);
+	return true;
+}
+
+void
+table_scan_end(TableScan *scan)
+{
+	index_endscan(scan->scan);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	index_close(scan->index, AccessShareLock);
+	table_close(scan->table, AccessShareLock);
+}
+
+ScanKeyData
+scan_xid_key(StrategyNumber strategy, uint64 xid)
+{
+	ScanKeyData  key;
+	RegProcedure procedure = strategy == BTEqualStrategyNumber  ? F_XID8EQ
+							 : strategy == BTLessStrategyNumber ? F_XID8LT
+																: F_XID8GE;
+
+	ScanKeyInit(&key, 1, strategy, procedure,
+				FullTransactionIdGetDatum(FullTransactionIdFromU64(xid)));
+	return key;
+}
+
+static bool
+scan_range(TableScan *scan, int number, ScanKey keys, int key_count, RowFunction function,
+		   void *context)
+{
+	bool more = true;
+
+	index_rescan(scan->scan, keys, key_count, NULL, 0);
+	while (more && index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		more = function(context, number, scan->slot);
+	}
+	return more;
+}
+
+bool
+scan_table(const Position *position, uint64 end, Snapshot snapshot, int number,
+		   RowFunction function, void *context)
+{
+	TableScan   scan;
+	ScanKeyData keys[2] = {
+		scan_xid_key(BTGreaterEqualStrategyNumber, Max(position->xmax, (uint64) EVENT_XID_FIRST)),
+		scan_xid_key(BTLessStrategyNumber, end),
+	};
+	bool more;
+
+	if (!table_scan_begin(&scan, number, snapshot, 2))
+		return true;
+	more = scan_range(&scan, number, keys, 2, function, context);
+	for (size_t i = 0; more && i < position->xid_count; i++)
+	{
+		keys[0] = scan_xid_key(BTEqualStrategyNumber, position->xids[i]);
+		more = scan_range(&scan, number, keys, 2, function, context);
+	}
+	table_scan_end(&scan);
+	return more;
+}
+
+void
+scan_tables(const Position *position, uint64 end, Snapshot snapshot, RowFunction function,
+			void *context)
+{
+	for (int number = 0; number < EVENT_TABLES; number++)
+	{
+		if (!scan_table(position, end, snapshot, number, function, context))
+			return;
+	}
+}
+
+Datum
+scan_value(TupleTableSlot *row, AttrNumber column)
+{
+	bool  is_null;
+	Datum value = slot_getattr(row, column, &is_null);
+
+	if (is_null)
+		ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
+				errmsg("outbox row without a value in column %d", column));
+	return value;
+}

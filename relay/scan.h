@@ -1,0 +1,53 @@
+/*
+ * scan.h
+ *    Index scans of the outbox tables on (xid, id).
+ *
+ * No planner: after a TRUNCATE there are no statistics for it to go by. Locks are given back at the
+ * end of each scan, since readers must not stand in rotation's way.
+ */
+#ifndef OUTBOX_SCAN_H
+#define OUTBOX_SCAN_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/skey.h"
+#include "executor/tuptable.h"
+#include "relay/window.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+#define SCAN_NO_END PG_UINT64_MAX /* no transaction's id */
+
+/* One outbox table with its index, open for reading. */
+typedef struct TableScan
+{
+	Relation       table, index;
+	IndexScanDesc  scan;
+	TupleTableSlot *slot;
+} TableScan;
+
+/* Opens table `number` for reading with a snapshot; key_count: keys of each index_rescan. false: there
+ * is no such table. */
+bool table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count);
+void table_scan_end(TableScan *scan);
+
+/* A key on xid: equal, less, or greater or equal. */
+ScanKeyData scan_xid_key(StrategyNumber strategy, uint64 xid);
+
+/* A column that is never NULL. */
+Datum scan_value(TupleTableSlot *row, AttrNumber column);
+
+/* Called for each row; false ends the scan. */
+typedef bool (*RowFunction)(void *context, int table, TupleTableSlot *row);
+
+/* All rows of one table that the snapshot sees and the position does not contain, of transactions
+ * below `end`. false: the function ended the scan. */
+bool scan_table(const Position *position, uint64 end, Snapshot snapshot, int number,
+				RowFunction function, void *context);
+
+/* The same for every table. */
+void scan_tables(const Position *position, uint64 end, Snapshot snapshot, RowFunction function,
+				 void *context);
+
+#endif

@@ -1,0 +1,82 @@
+# A backlog is cut into windows by the ticks that writers leave behind: memory does not grow with
+# it, nothing is lost, and what belongs to one row stays in order.
+
+use strict;
+use warnings;
+use Outbox::Pipeline;
+use Outbox::Wait;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use constant EVENTS    => 40_000;
+use constant TICK_IDS  => 8192;
+use constant MESSAGES  => 300;    # each of a transaction of its own, spread over the backlog
+
+my $pipe = Outbox::Pipeline->start(worker => 0);
+my ($broker, $node) = ($pipe->broker, $pipe->node);
+
+# What CREATE EXTENSION writes down as published must leave out who is still at work; above all
+# where nobody with a later transaction id has ended yet.
+$pipe->sql('DROP EXTENSION pg_outbox CASCADE');
+my $early = $node->background_psql('blog');
+my $xid = $early->query_safe('BEGIN; SELECT pg_current_xact_id()');
+$pipe->sql('CREATE EXTENSION pg_outbox');
+is($pipe->sql(qq(
+	SELECT pg_visible_in_snapshot('$xid', snapshot) FROM outbox.event_1 WHERE xid = '0'
+	ORDER BY id LIMIT 1)), 'f', 'the first position does not contain a transaction in progress');
+$broker->declare_queue('q');
+$early->query_safe(q(SELECT outbox.publish('q', '"early"')));
+$early->query_safe('COMMIT');
+is($broker->wait_message('q')->{json}, 'early', 'which is published when it commits');
+$early->quit;
+
+$node->wait_published;
+$broker->stop;
+
+# One transaction is open all the time: its ids lie before and within the first windows.
+my $open = $node->background_psql('blog');
+$open->query_safe(q(BEGIN; SELECT outbox.publish('q', '"open"'); SELECT pg_current_xact_id()));
+my $half = EVENTS / 2;
+my $every = int EVENTS / MESSAGES;
+$pipe->sql(qq(
+	DO \$\$
+	BEGIN
+		FOR i IN 1 .. $half LOOP
+			PERFORM outbox.invalidate('k:' || i);
+			IF i % $every = 0 THEN PERFORM outbox.publish('q', to_jsonb(i)); END IF;
+			COMMIT;
+		END LOOP;
+	END \$\$));
+$open->query_safe('COMMIT');
+$open->quit;
+$pipe->sql(qq(
+	DO \$\$
+	BEGIN
+		FOR i IN $half + 1 .. ${\ EVENTS } LOOP
+			PERFORM outbox.invalidate('k:' || i);
+			IF i % $every = 0 THEN PERFORM outbox.publish('q', to_jsonb(i)); END IF;
+			COMMIT;
+		END LOOP;
+	END \$\$));
+cmp_ok($pipe->sql(q(
+	SELECT count(*) FROM (TABLE outbox.event_1 UNION ALL TABLE outbox.event_2
+	                      UNION ALL TABLE outbox.event_3) t WHERE xid = '1')),
+	'>=', int(EVENTS / TICK_IDS), 'writers leave ticks behind, also while no relay can work');
+is($pipe->sql(q(SELECT count(*) FROM outbox.event WHERE xid < '3')), 0, 'which the view does not show');
+cmp_ok(abs($node->pending / (EVENTS + MESSAGES) - 1), '<', 0.1, 'outbox.lag estimates how much is pending');
+
+$broker->start;
+$node->wait_published;
+is($node->pending, 0, 'all is published');
+my @seen = map { $broker->wait_message('q')->{json} } 1 .. MESSAGES + 1;
+is(scalar(grep { $_ eq 'open' } @seen), 1, 'the transaction that was open all the time is there, once');
+my @numbers = grep { $_ ne 'open' } @seen;
+is_deeply(\@numbers, [ map { $_ * $every } 1 .. MESSAGES ], 'and all others, in order');
+is($broker->queue_length('q'), 0, 'and nothing else');
+
+# A transaction larger than many ticks is one window, read in pieces.
+$pipe->sql(q(SELECT outbox.publish('q', to_jsonb(i)) FROM generate_series(1, 20000) i));
+$node->wait_published;
+is($broker->queue_length('q'), 20_000, 'a transaction of 20,000 messages');
+
+$pipe->finish;
