@@ -179,6 +179,10 @@ demo: deps
 bench: deps
 	@exec env KEEP='$(KEEP)' bench/latency
 
+# PARTS: single, bulk, writers, selective, instructions; without it the first four.
+bench-recording: deps
+	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' bench/recording
+
 # ---- for developers ------------------------------------------------------------------------------
 
 SERVER_SOURCES := $(wildcard extension/*.c relay/*.c)
@@ -233,7 +237,8 @@ help:
 		'make test-long       the same, with many rounds of the tests that kill things' \
 		'make check-asan      unit tests and worker under address and undefined-behaviour sanitizers' \
 		'make installcheck    pg_regress and isolation tests against a running server' \
-		'make bench           measure; JSON lines go to bench/results/' \
+		'make bench           measure the whole way; JSON lines go to bench/results/' \
+		'make bench-recording what recording costs the writer (PARTS=single, bulk, writers, ...: these)' \
 		'make check-warnings  every source with gcc and clang, -Wall -Wextra -Werror' \
 		'make lint            includes, cppcheck, clang-tidy' \
 		'make format          clang-format' \
@@ -241,4 +246,4 @@ help:
 		'make clean           remove what was built'
 
 .PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan demo \
-	bench check-warnings format lint help
+	bench bench-recording check-warnings format lint help

@@ -8,6 +8,7 @@ use warnings;
 use JSON::PP ();
 use POSIX ();
 use Outbox::Pipeline;
+use Outbox::Postgres;
 use PostgreSQL::Test::Utils;
 
 use constant ROWS => 100_000;
@@ -25,17 +26,50 @@ sub serve
 	$pipe->sql("SELECT outbox.watch('blogs', 'blog:{id}')");
 	my $relay = $node->wait_relay('idle');
 
-	my $file = "$ENV{OUTBOX_WORK}/ready.json";
-	open(my $out, '>', "$file.new") or die "$file.new: $!\n";
-	print $out JSON::PP::encode_json({
+	announce({
 		postgres   => $node->connstr('blog'),
 		redis_port => $pipe->redis->port,
 		relay_pid  => $relay->{pid},
 		worker_pid => $pipe->worker->pid,
 	});
+	return;
+}
+
+# A server alone, database "bench", with these SQL files read. No relay: what is measured is recording.
+# The disk is not waited for either, nor do background processes do work of their own.
+sub serve_postgres
+{
+	my (@files) = @_;
+	$0 = 'bench';
+	my $node = Outbox::Postgres->create('pg', conf => join "\n",
+		q(outbox.run_on = 'nowhere'), 'fsync = off', 'autovacuum = off', q(shared_buffers = '256MB'),
+		q(max_wal_size = '4GB'), q(checkpoint_timeout = '1h'),
+		'wal_level = replica', '');
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE DATABASE bench');
+	$node->safe_psql('bench', 'CREATE EXTENSION pg_outbox');
+	$node->safe_psql('bench', slurp_file($_)) for @files;
+
+	my @shown = qw(autovacuum checkpoint_timeout fsync full_page_writes max_wal_size
+	  outbox.max_pending_keys outbox.run_on shared_buffers synchronous_commit wal_level);
+	announce({
+		postgres => $node->connstr('bench'),
+		data     => $node->data_dir,
+		version  => $node->safe_psql('bench', 'SELECT version()'),
+		settings => { map { $_ => $node->safe_psql('bench', "SHOW $_") } @shown },
+	});
+	return;
+}
+
+# Tells the benchmark where they are, and keeps them until SIGTERM.
+sub announce
+{
+	my ($found) = @_;
+	my $file = "$ENV{OUTBOX_WORK}/ready.json";
+	open(my $out, '>', "$file.new") or die "$file.new: $!\n";
+	print $out JSON::PP::encode_json($found);
 	close $out;
 	rename "$file.new", $file or die "$file: $!\n";
-	# Until SIGTERM.
 	POSIX::pause() while 1;
 	return;
 }
