@@ -42,6 +42,7 @@ struct EventWriter
 
 /* The database of a backend never changes, so oids are all that can go stale. */
 static Oid    table_oids[EVENT_TABLES]; /* InvalidOid: look it up */
+static Oid    id_sequence;              /* like these: it comes and goes with them */
 static uint64 table_generation;         /* counts invalidations: one may come while looking up */
 static bool   table_callback_registered;
 
@@ -52,7 +53,7 @@ forget_table(Datum arg, Oid relation)
 	{
 		if (relation == InvalidOid || relation == table_oids[i] || table_oids[i] == InvalidOid)
 		{
-			table_oids[i] = InvalidOid;
+			table_oids[i] = id_sequence = InvalidOid;
 			table_generation++;
 		}
 	}
@@ -125,16 +126,22 @@ check_columns(Relation table)
 				"Run ALTER EXTENSION pg_outbox UPDATE, or restart sessions that loaded another version of the library."));
 }
 
+/* The tables' callback forgets it with them: an extension is dropped as a whole. */
 static Oid
 sequence_oid(void)
 {
-	Oid namespace = get_namespace_oid("outbox", true);
-	Oid sequence = InvalidOid;
+	Oid    namespace;
+	Oid    sequence;
+	uint64 generation = table_generation;
 
-	if (OidIsValid(namespace))
-		sequence = get_relname_relid("event_id_seq", namespace);
+	if (OidIsValid(id_sequence))
+		return id_sequence;
+	namespace = get_namespace_oid("outbox", true);
+	sequence = OidIsValid(namespace) ? get_relname_relid("event_id_seq", namespace) : InvalidOid;
 	if (!OidIsValid(sequence) || get_rel_relkind(sequence) != RELKIND_SEQUENCE)
 		report_missing();
+	if (generation == table_generation && !creating_extension)
+		id_sequence = sequence;
 	return sequence;
 }
 

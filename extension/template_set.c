@@ -22,6 +22,7 @@
 #include "compat.h"
 #include "placeholder.h"
 #include "template_set.h"
+#include "trigger.h"
 #include "trigger_catalog.h"
 
 #define INITIAL_TRIGGERS 32
@@ -253,6 +254,7 @@ template_set_get(const TriggerData *trigger)
 	entry->set = NULL;
 	entry->relation = relation;
 	entry->valid = true;
+	trigger_check_use(TRIGGER_INVALIDATES, trigger->tg_trigger);
 	set = set_make(trigger->tg_trigger, relation);
 	entry->set = set;
 	return set;
@@ -281,6 +283,12 @@ template_set_columns(const TemplateSet *set, const AttrNumber **columns)
 {
 	*columns = set->columns;
 	return set->column_count;
+}
+
+AttrNumber
+template_set_column(const TemplateSet *set, int index, int part)
+{
+	return set->templates[index].parts[part].literal == NULL ? set->bound[index][part].column : 0;
 }
 
 /* The value behind a placeholder's path. false: NULL, no key. */

@@ -16,7 +16,8 @@
 typedef struct TemplateSet TemplateSet;
 
 /* The templates of a trigger that fires. Kept until its table changes; borrowed until the end of
- * the transaction. ERROR where one is wrong or names no column. */
+ * the transaction. ERROR where one is wrong or names no column, or where the trigger is used in the
+ * wrong way: both are looked at once, not for each row. */
 const TemplateSet *template_set_get(const TriggerData *trigger);
 
 int             template_set_count(const TemplateSet *set);
@@ -27,6 +28,9 @@ uint32 template_set_needs(const TemplateSet *set);
 
 /* The columns of which one must change for an UPDATE to count; returns how many, 0: all count. */
 int template_set_columns(const TemplateSet *set, const AttrNumber **columns);
+
+/* The column that a part of a template reads; 0: it is text. */
+AttrNumber template_set_column(const TemplateSet *set, int index, int part);
 
 /* Takes a key, which is borrowed. */
 typedef void (*TemplateEmit)(const char *key, int length, void *context);

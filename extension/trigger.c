@@ -82,16 +82,6 @@ record_key(const char *key, int length, void *context)
 	xact_record_key(key, length);
 }
 
-static void
-record_row(Expansion *expansion, TupleTableSlot *row, StringInfo key)
-{
-	for (int i = 0; i < template_set_count(expansion->set); i++)
-	{
-		expansion->index = i;
-		template_set_expand(expansion->set, i, row, key, record_key, NULL);
-	}
-}
-
 static bool
 column_is_same(TupleDesc columns, TupleTableSlot *old_row, TupleTableSlot *new_row, int i)
 {
@@ -121,6 +111,36 @@ trigger_rows_are_same(TupleDesc row, TupleTableSlot *old_row, TupleTableSlot *ne
 	return true;
 }
 
+/* Do the columns that a template reads hold the same in both rows? */
+static bool
+reads_the_same(const Expansion *expansion, TupleTableSlot *one, TupleTableSlot *other)
+{
+	TupleDesc columns = RelationGetDescr(expansion->trigger->tg_relation);
+	int       parts = template_set_text(expansion->set, expansion->index)->part_count;
+
+	for (int part = 0; part < parts; part++)
+	{
+		AttrNumber column = template_set_column(expansion->set, expansion->index, part);
+
+		if (column != 0 && !column_is_same(columns, one, other, column - 1))
+			return false;
+	}
+	return true;
+}
+
+/* before: the row whose keys are recorded already, or NULL. A template that reads the same there
+ * would make the same keys: most do in most updates. */
+static void
+record_row(Expansion *expansion, TupleTableSlot *row, TupleTableSlot *before, StringInfo key)
+{
+	for (int i = 0; i < template_set_count(expansion->set); i++)
+	{
+		expansion->index = i;
+		if (before == NULL || !reads_the_same(expansion, before, row))
+			template_set_expand(expansion->set, i, row, key, record_key, NULL);
+	}
+}
+
 static bool
 changes_nothing(const TriggerData *trigger, const TemplateSet *set)
 {
@@ -145,9 +165,9 @@ record_change(const TriggerData *trigger, const TemplateSet *set)
 	initStringInfo(&key);
 	error_context_stack = &context;
 	nest_level = render_pin(template_set_needs(set));
-	record_row(&expansion, trigger->tg_trigslot, &key);
+	record_row(&expansion, trigger->tg_trigslot, NULL, &key);
 	if (is_update)
-		record_row(&expansion, trigger->tg_newslot, &key);
+		record_row(&expansion, trigger->tg_newslot, trigger->tg_trigslot, &key);
 	render_unpin(nest_level);
 	error_context_stack = context.previous;
 	pfree(key.data);
@@ -206,7 +226,6 @@ outbox_invalidate_trigger(PG_FUNCTION_ARGS)
 	const TemplateSet *set;
 
 	trigger_check_call(fcinfo, "outbox.invalidate()");
-	trigger_check_use(TRIGGER_INVALIDATES, trigger->tg_trigger);
 	if (!xact_may_record("outbox.invalidate()"))
 		return PointerGetDatum(NULL);
 	set = template_set_get(trigger);
