@@ -76,7 +76,7 @@ WORKER_CC      ?= $(CC)
 PQ_INCLUDE     := $(shell $(PG_CONFIG) --includedir 2>/dev/null)
 WORKER_FLAGS   := -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Wshadow -Wformat-security \
 	-fstack-protector-strong -I$(CURDIR) -I$(PQ_INCLUDE) -DOUTBOX_VERSION='"$(OUTBOX_VERSION)"'
-WORKER_LIBS    := -lrabbitmq -lhiredis -ljansson -lpq -lssl -lcrypto
+WORKER_LIBS    := -lrabbitmq -lhiredis -ljansson -lmicrohttpd -lpq -lssl -lcrypto
 WORKER_SOURCES := $(wildcard worker/*.c) $(WIRE_SOURCES)
 WORKER_OBJS    := $(patsubst %.c,build/%.o,$(WORKER_SOURCES))
 

@@ -21,6 +21,12 @@
 #define CONFIG_MAX_PREFIXES 64
 #define CONFIG_ERROR_BYTES 512
 
+typedef struct ListenAddress
+{
+	char     host[64]; /* numeric; empty: do not listen */
+	uint16_t port;
+} ListenAddress;
+
 typedef struct WorkerConfig
 {
 	MqUrl     amqp_urls[MQ_MAX_URLS]; /* tried in turn */
@@ -38,6 +44,7 @@ typedef struct WorkerConfig
 	char      redis_password_file[4096];
 	char      config_file[4096];
 	int64_t   second_delete_us; /* 0: off */
+	ListenAddress metrics_listen;
 	char      name[128];
 	LogLevel  log_level;
 	LogFormat log_format;

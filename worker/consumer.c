@@ -30,6 +30,7 @@ struct Consumer
 	char                broker[600];
 	bool                reading;
 	int64_t             ready_since_us; /* the channel */
+	int64_t             queue_messages; /* at the last look; -1: none yet */
 
 	MqEvent message; /* handed out last */
 	bool    announce_lost;
@@ -65,6 +66,7 @@ consumer_new(const WorkerConfig *config, uint64_t seed)
 	snprintf(name, sizeof(name), "outbox-worker %.110s", config->name);
 	consumer->config = config;
 	consumer->reading = true;
+	consumer->queue_messages = -1;
 	consumer->session = mq_session_new(&options);
 	reconnect_init(&consumer->reconnect, config->amqp_url_count, seed);
 	strcpy(consumer->topology.queue, config->queue);
@@ -166,9 +168,13 @@ channel_is_open(Consumer *consumer, int64_t now_us)
 }
 
 static void
-request_answered(Consumer *consumer, uint32_t method)
+request_answered(Consumer *consumer, const MqEvent *reply)
 {
-	if (consumer->state == CONSUMER_STARTING && method == MQ_BASIC_CONSUME_OK)
+	uint32_t method = reply->method;
+
+	if (method == MQ_QUEUE_DECLARE_OK)
+		consumer->queue_messages = reply->message_count;
+	else if (consumer->state == CONSUMER_STARTING && method == MQ_BASIC_CONSUME_OK)
 		consumer_enter(consumer, CONSUMER_CONSUMING);
 	else if (consumer->state == CONSUMER_CANCELLING && method == MQ_BASIC_CANCEL_OK)
 		consumer_enter(consumer, CONSUMER_PAUSED);
@@ -231,7 +237,7 @@ take_event(Consumer *consumer, ConsumerEvent *event, int64_t now_us)
 	else if (message->kind == MQ_EVENT_OPEN && consumer->state == CONSUMER_CONNECTING)
 		channel_is_open(consumer, now_us);
 	else if (message->kind == MQ_EVENT_REPLY)
-		request_answered(consumer, message->method);
+		request_answered(consumer, message);
 	return false;
 }
 
@@ -299,6 +305,15 @@ consumer_done(Consumer *consumer, TagRef ref)
 }
 
 void
+consumer_ask_queue(Consumer *consumer)
+{
+	/* A failure shows as the connection's loss. */
+	if (consumer->state == CONSUMER_CONSUMING && consumer->reading)
+		mq_queue_declare(consumer->session, mq_bytes_of(consumer->config->queue), true, NULL, 0,
+						 NULL);
+}
+
+void
 consumer_ack(Consumer *consumer)
 {
 	uint64_t tag;
@@ -331,6 +346,12 @@ size_t
 consumer_outstanding(const Consumer *consumer)
 {
 	return tags_outstanding(&consumer->tags);
+}
+
+int64_t
+consumer_queue_messages(const Consumer *consumer)
+{
+	return consumer->queue_messages;
 }
 
 bool

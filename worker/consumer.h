@@ -65,6 +65,9 @@ void consumer_set_reading(Consumer *consumer, bool reading);
 /* The work of a delivery is done. */
 void consumer_done(Consumer *consumer, TagRef ref);
 
+/* Asks how many messages wait in the queue, if it consumes; consumer_queue_messages tells later. */
+void consumer_ask_queue(Consumer *consumer);
+
 /* Sends the acknowledgements that may be sent. */
 void consumer_ack(Consumer *consumer);
 
@@ -73,6 +76,7 @@ void consumer_give_back(Consumer *consumer);
 
 ConsumerState consumer_state(const Consumer *consumer);
 size_t        consumer_outstanding(const Consumer *consumer); /* deliveries */
+int64_t       consumer_queue_messages(const Consumer *consumer); /* -1: not known */
 
 /* No channel is open: what consumer_next tells then is no work, so take it whatever the load. */
 bool consumer_is_cut(const Consumer *consumer);

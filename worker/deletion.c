@@ -480,9 +480,19 @@ scan_answered(Deletion *deletion, const redisReply *reply, int64_t now_us)
 }
 
 static void
+tell_deleted(const Deletion *deletion, const Chunk *chunk)
+{
+	if (deletion->output.deleted == NULL || chunk == NULL)
+		return;
+	for (size_t i = 0; i < chunk->count; i++)
+		deletion->output.deleted(deletion->output.context, chunk_key(chunk, i));
+}
+
+static void
 unlink_answered(Deletion *deletion, const Command *command, const redisReply *reply,
 				int64_t now_us)
 {
+	tell_deleted(deletion, command->chunk);
 	deletion->counters.keys_deleted += reply->integer > 0 ? (uint64_t) reply->integer : 0;
 	if (!command->orphan && command->kind == COMMAND_KEYS)
 		deletion->keys_done = command->chunk->seq;

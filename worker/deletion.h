@@ -44,6 +44,7 @@ typedef struct DeletionOutput
 {
 	void *context;
 	MqResult (*send)(void *context, int argc, const char **argv, const size_t *sizes);
+	void (*deleted)(void *context, MqBytes key); /* told of each answered key; NULL: is not */
 } DeletionOutput;
 
 typedef enum DeletionVerdict

@@ -250,6 +250,41 @@ parse_second_delete(WorkerConfig *config, const char *value, char *reason)
 	return parse_time(&config->second_delete_us, value, reason);
 }
 
+/* [host:]port, IPv6 in brackets; without a host the loopback address. "off" or nothing: not. */
+static bool
+parse_metrics_listen(WorkerConfig *config, const char *value, char *reason)
+{
+	ListenAddress *listen = &config->metrics_listen;
+	const char    *colon = strrchr(value, ':');
+	const char    *port_text = colon == NULL ? value : colon + 1;
+	size_t         size = colon == NULL ? 0 : (size_t) (colon - value);
+	unsigned char  address[sizeof(struct in6_addr)];
+	char          *end;
+	long           port;
+
+	memset(listen, 0, sizeof(*listen));
+	if (*value == '\0' || strcmp(value, "off") == 0)
+		return true;
+	port = strtol(port_text, &end, 10);
+	if (end == port_text || *end != '\0' || port < 1 || port > UINT16_MAX)
+		return complain(reason, "must be address:port, the port 1 to %d", UINT16_MAX);
+	if (size > 2 && value[0] == '[' && value[size - 1] == ']')
+	{
+		value++;
+		size -= 2;
+	}
+	if (size >= sizeof(listen->host))
+		return complain(reason, "must be address:port, the address numeric");
+	memcpy(listen->host, value, size);
+	if (size == 0 || strcmp(listen->host, "localhost") == 0)
+		strcpy(listen->host, "127.0.0.1");
+	if (inet_pton(AF_INET, listen->host, address) != 1 &&
+		inet_pton(AF_INET6, listen->host, address) != 1)
+		return complain(reason, "must be address:port, the address numeric");
+	listen->port = (uint16_t) port;
+	return true;
+}
+
 static bool
 parse_config_file(WorkerConfig *config, const char *value, char *reason)
 {
@@ -293,6 +328,9 @@ const Option options[] = {
 	{"second-delete", "OUTBOX_SECOND_DELETE", "off", "TIME", parse_second_delete, NULL,
 	 "delete each key again so much later, for readers of a lagging replica; at\n"
 	 "most 8 MB of keys wait for it, the oldest are deleted earlier then (ms, s, min)"},
+	{"metrics-listen", "OUTBOX_METRICS_LISTEN", "off", "ADDRESS", parse_metrics_listen, NULL,
+	 "serve /metrics (Prometheus), /healthz and /readyz here: 127.0.0.1:9790;\n"
+	 "the loopback address if only a port is given"},
 	{"name", "OUTBOX_NAME", NULL, "NAME", parse_worker_name, NULL,
 	 "this worker's name, shown by the broker (default: host name and process id)"},
 	{"log-level", "OUTBOX_LOG_LEVEL", "info", "LEVEL", parse_log_level, NULL,

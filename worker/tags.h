@@ -23,6 +23,7 @@ typedef struct TagRef
 {
 	uint64_t tag;
 	uint64_t generation;
+	int64_t  created_at_us; /* carried along for its owner: when the event came into being, or 0 */
 } TagRef;
 
 typedef struct TagSlot TagSlot;

@@ -2,7 +2,7 @@
  * worker.c
  *    See worker.h.
  *
- * The loop is plain poll(2): four descriptors, a deadline that is computed anyway, and no library
+ * The loop is plain poll(2): five descriptors, a deadline that is computed anyway, and no library
  * between a reader and the order in which things happen. epoll or libuv would pay with thousands of
  * connections.
  */
@@ -12,7 +12,8 @@
 #include "worker/consumer.h"
 #include "worker/dead_letter.h"
 #include "worker/deletion.h"
-#include "worker/invalidation.h"
+#include "worker/http.h"
+#include "worker/intake.h"
 #include "worker/redis.h"
 
 #include <errno.h>
@@ -21,14 +22,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
+#define CREATED_AT_HEADER "x-outbox-created-at"         /* microseconds since 1970 */
+#define POLLED 5                                        /* descriptors */
 #define MAX_WAITING_BYTES ((size_t) 8 * 1024 * 1024)    /* of keys; then the socket fills */
 #define MAX_DELIVERIES_PER_TURN 1024                    /* then Redis has its turn */
 #define GIVE_BACK_US ((int64_t) 60000000)               /* Redis is away for so long */
 #define STEADY_US ((int64_t) 2000000)                   /* and back for so long, to consume again */
+#define ASK_QUEUE_US ((int64_t) 5000000)                /* its length, for those who look */
+#define MAX_KEYS_LOGGED 100                             /* in a second, at debug level */
 #define REASON_LOG_US ((int64_t) 10000000)              /* another reason is told after so long */
-#define DEAD_LETTER_LOG_US ((int64_t) 1000000)          /* one line in so long */
 
 typedef enum WorkerState
 {
@@ -72,9 +77,16 @@ typedef struct Worker
 	int64_t stop_due_us;
 	bool    failed;
 
+	Intake    intake;
+	Http     *http; /* NULL: nobody may look */
+	Side      broker_side, redis_side;
+	Histogram delay;
+	char      last_error[512];
+	int64_t   ask_queue_due_us;
+
 	uint64_t messages, dead_lettered;
-	uint64_t dead_unlogged;
-	int64_t  dead_logged_us;
+	uint64_t keys_logged; /* in the second since keys_logged_us */
+	int64_t  keys_logged_us;
 	bool     scan_refused, letters_stuck; /* as told to the log */
 } Worker;
 
@@ -89,8 +101,11 @@ worker_fail(Worker *worker, const char *reason)
 
 /* Each retry sets it again; told is the first reason, and another one after a while. */
 static void
-trouble_set(Trouble *trouble, const char *reason, int64_t now_us)
+trouble_set(Worker *worker, Trouble *trouble, const char *reason)
 {
+	int64_t now_us = worker->now_us;
+
+	snprintf(worker->last_error, sizeof(worker->last_error), "%s", reason);
 	snprintf(trouble->reason, sizeof(trouble->reason), "%s", reason);
 	if (!trouble->present || (strcmp(trouble->reason, trouble->told_reason) != 0 &&
 							  now_us >= trouble->told_us + REASON_LOG_US))
@@ -198,7 +213,7 @@ static void
 redis_went(Worker *worker, const char *reason)
 {
 	deletion_lost(worker->deletion);
-	trouble_set(&worker->redis_trouble, reason, worker->now_us);
+	trouble_set(worker, &worker->redis_trouble, reason);
 	worker->redis_back_since_us = 0;
 	if (worker->redis_away_since_us == 0)
 		worker->redis_away_since_us = worker->now_us;
@@ -229,6 +244,40 @@ take_reply(Worker *worker, const struct redisReply *reply)
 		redis_came(worker);
 }
 
+static int64_t
+wall_clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void
+message_done(Worker *worker, TagRef ref)
+{
+	consumer_done(worker->consumer, ref);
+	worker->messages++;
+	if (ref.created_at_us > 0)
+		histogram_add(&worker->delay, wall_clock_us() - ref.created_at_us);
+}
+
+/* "Was my key deleted, and when?" Not every one of a million a second. */
+static void
+log_deleted(void *context, MqBytes key)
+{
+	Worker *worker = context;
+	char    text[1000];
+
+	if (worker->now_us >= worker->keys_logged_us + 1000000)
+	{
+		worker->keys_logged_us = worker->now_us;
+		worker->keys_logged = 0;
+	}
+	if (worker->keys_logged++ < MAX_KEYS_LOGGED)
+		log_line(LEVEL_DEBUG, "deleted", "key", log_printable(key, text, sizeof(text)), NULL);
+}
+
 /* Returns whether anything happened. */
 static bool
 redis_turn(Worker *worker)
@@ -256,10 +305,7 @@ redis_turn(Worker *worker)
 		}
 	}
 	while (deletion_next_done(worker->deletion, &ref))
-	{
-		consumer_done(worker->consumer, ref);
-		worker->messages++;
-	}
+		message_done(worker, ref);
 	consumer_ack(worker->consumer);
 	return busy;
 }
@@ -279,141 +325,6 @@ send_to_redis(void *context, int argc, const char **argv, const size_t *sizes)
 	const Worker *worker = context;
 
 	return redis_link_send(worker->redis, worker->now_us, argc, argv, sizes);
-}
-
-/* ---- deliveries ---- */
-
-/* Foreign messages may come by the thousand: one line a second at most. */
-static void
-log_dead_letter(Worker *worker, const MqEvent *message, const char *error)
-{
-	char id[MQ_MAX_SHORT_STRING + 1];
-	char unlogged[24] = "";
-
-	if (worker->dead_logged_us != 0 &&
-		worker->now_us < worker->dead_logged_us + DEAD_LETTER_LOG_US)
-	{
-		worker->dead_unlogged++;
-		return;
-	}
-	if (worker->dead_unlogged > 0)
-		snprintf(unlogged, sizeof(unlogged), "%llu", (unsigned long long) worker->dead_unlogged);
-	log_line(LEVEL_WARNING, "dead letter", "error", error, "message_id",
-			 log_printable(mq_event_message_id(message), id, sizeof(id)), "others_unlogged",
-			 unlogged, NULL);
-	worker->dead_unlogged = 0;
-	worker->dead_logged_us = worker->now_us;
-}
-
-static void
-refuse_message(Worker *worker, TagRef ref, const MqEvent *message, const char *error)
-{
-	log_dead_letter(worker, message, error);
-	if (worker->config->dry_run)
-		return;
-	if (message->body_skipped)
-	{
-		log_line(LEVEL_ERROR, "message held", "reason",
-				 "its body is too large to be kept; remove it from the queue", NULL);
-		return;
-	}
-	if (!dead_letters_add(worker->dead_letters, ref, message->raw_properties, message->body,
-						  error))
-		worker_fail(worker, "out of memory");
-}
-
-static bool
-check_prefixes(const Worker *worker, const Invalidation *invalidation, char *error)
-{
-	char *const *allowed = worker->config->allowed;
-	size_t       count = worker->config->allowed_count;
-
-	for (size_t i = 0; i < invalidation_key_count(invalidation); i++)
-	{
-		if (invalidation_key_allowed(invalidation_key(invalidation, i), allowed, count))
-			continue;
-		snprintf(error, INVALIDATION_ERROR_BYTES, "key %zu has no allowed prefix", i);
-		return false;
-	}
-	for (size_t i = 0; i < invalidation_pattern_count(invalidation); i++)
-	{
-		if (invalidation_pattern_allowed(invalidation_pattern(invalidation, i), allowed, count))
-			continue;
-		snprintf(error, INVALIDATION_ERROR_BYTES, "pattern %zu has no allowed prefix", i);
-		return false;
-	}
-	return true;
-}
-
-static void
-delete_all(Worker *worker, TagRef ref, const Invalidation *invalidation)
-{
-	bool fine = true;
-
-	for (size_t i = 0; fine && i < invalidation_key_count(invalidation); i++)
-		fine = deletion_add_key(worker->deletion, invalidation_key(invalidation, i));
-	for (size_t i = 0; fine && i < invalidation_pattern_count(invalidation); i++)
-		fine = deletion_add_pattern(worker->deletion, invalidation_pattern(invalidation, i));
-	if (!fine || !deletion_close_ticket(worker->deletion, ref))
-		worker_fail(worker, "out of memory");
-}
-
-static void
-show_all(const Worker *worker, const Invalidation *invalidation)
-{
-	const char *prefix = worker->config->key_prefix;
-	char        text[1000];
-
-	for (size_t i = 0; i < invalidation_key_count(invalidation); i++)
-		log_line(LEVEL_INFO, "would delete", "prefix", prefix, "key",
-				 log_printable(invalidation_key(invalidation, i), text, sizeof(text)), NULL);
-	for (size_t i = 0; i < invalidation_pattern_count(invalidation); i++)
-		log_line(LEVEL_INFO, "would delete", "prefix", prefix, "pattern",
-				 log_printable(invalidation_pattern(invalidation, i), text, sizeof(text)), NULL);
-}
-
-static void
-log_message(const MqEvent *message, const Invalidation *invalidation)
-{
-	char id[MQ_MAX_SHORT_STRING + 1];
-	char keys[24], patterns[24];
-
-	if (!log_enabled(LEVEL_DEBUG))
-		return;
-	snprintf(keys, sizeof(keys), "%zu", invalidation_key_count(invalidation));
-	snprintf(patterns, sizeof(patterns), "%zu", invalidation_pattern_count(invalidation));
-	log_line(LEVEL_DEBUG, "message", "message_id",
-			 log_printable(mq_event_message_id(message), id, sizeof(id)), "keys", keys, "patterns",
-			 patterns, NULL);
-}
-
-static void
-take_delivery(Worker *worker, TagRef ref, const MqEvent *message)
-{
-	Invalidation invalidation;
-	char         error[INVALIDATION_ERROR_BYTES];
-
-	if (message->body_skipped)
-	{
-		snprintf(error, sizeof(error), "the body has %llu bytes, at most %d are taken",
-				 (unsigned long long) message->body_bytes, INVALIDATION_MAX_BODY_BYTES);
-		refuse_message(worker, ref, message, error);
-		return;
-	}
-	if (!invalidation_parse(&invalidation, message->body, mq_event_content_encoding(message),
-							error))
-	{
-		refuse_message(worker, ref, message, error);
-		return;
-	}
-	log_message(message, &invalidation);
-	if (!check_prefixes(worker, &invalidation, error))
-		refuse_message(worker, ref, message, error);
-	else if (worker->config->dry_run)
-		show_all(worker, &invalidation);
-	else
-		delete_all(worker, ref, &invalidation);
-	invalidation_free(&invalidation);
 }
 
 /* ---- the broker ---- */
@@ -456,6 +367,15 @@ mind_broker_trouble(Worker *worker)
 		worker->broker_trouble = (Trouble){0};
 }
 
+static void
+take_delivery(Worker *worker, TagRef ref, const MqEvent *message)
+{
+	if (!mq_event_header_int64(message, CREATED_AT_HEADER, &ref.created_at_us))
+		ref.created_at_us = 0;
+	if (!intake_take(&worker->intake, ref, message, worker->now_us))
+		worker_fail(worker, "out of memory");
+}
+
 /* Returns whether anything happened. */
 static bool
 consumer_turn(Worker *worker)
@@ -477,7 +397,7 @@ consumer_turn(Worker *worker)
 			break;
 		case CONSUMER_EVENT_LOST:
 			forget_deliveries(worker);
-			trouble_set(&worker->broker_trouble, event.text, worker->now_us);
+			trouble_set(worker, &worker->broker_trouble, event.text);
 			break;
 		}
 	}
@@ -553,6 +473,73 @@ may_leave(const Worker *worker)
 	return consumer_is_quiet(worker->consumer);
 }
 
+/* ---- seen from outside ---- */
+
+/* Why it does not consume; empty: it does. */
+static const char *
+unready_reason(const Worker *worker)
+{
+	if (worker->broker_trouble.present)
+		return worker->broker_trouble.reason;
+	if (worker->redis_trouble.present)
+		return worker->redis_trouble.reason;
+	if (worker->stop_requests > 0)
+		return "stopping";
+	if (dead_letters_is_full(worker->dead_letters))
+		return dead_letters_problem(worker->dead_letters)[0] != '\0'
+				   ? dead_letters_problem(worker->dead_letters)
+				   : "dead letters wait for their confirm";
+	if (consumer_state(worker->consumer) != CONSUMER_CONSUMING)
+		return worker->gave_back ? "waiting for Redis to be steady" : "not consuming yet";
+	return redis_is_usable(worker) ? "" : "not connected to Redis yet";
+}
+
+static void
+worker_figures(void *context, Figures *figures)
+{
+	const Worker           *worker = context;
+	const DeletionCounters *counters = deletion_counters(worker->deletion);
+
+	*figures = (Figures){
+		.state = state_names[worker->state],
+		.reason = unready_reason(worker),
+		.last_error = worker->last_error,
+		.messages = worker->messages,
+		.keys_deleted = counters->keys_deleted,
+		.patterns = counters->patterns,
+		.dead_lettered = worker->dead_lettered,
+		.in_flight = consumer_outstanding(worker->consumer),
+		.queue_messages = consumer_queue_messages(worker->consumer),
+		.broker = worker->broker_side,
+		.redis = worker->redis_side,
+		.delay = &worker->delay,
+		.redis_time = &counters->round_trip,
+	};
+}
+
+static int64_t
+ask_queue_due_us(const Worker *worker)
+{
+	bool wanted = worker->http != NULL && consumer_state(worker->consumer) == CONSUMER_CONSUMING;
+
+	return wanted ? worker->ask_queue_due_us : STREAM_NEVER;
+}
+
+static void
+mind_onlookers(Worker *worker)
+{
+	side_note(&worker->broker_side, consumer_state(worker->consumer) >= CONSUMER_PAUSED);
+	side_note(&worker->redis_side, redis_is_usable(worker));
+	if (worker->http == NULL)
+		return;
+	if (worker->now_us >= ask_queue_due_us(worker))
+	{
+		consumer_ask_queue(worker->consumer);
+		worker->ask_queue_due_us = worker->now_us + ASK_QUEUE_US;
+	}
+	http_step(worker->http);
+}
+
 /* ---- the loop ---- */
 
 static int64_t
@@ -571,6 +558,8 @@ next_due_us(const Worker *worker)
 	due_us = earlier(due_us, dead_letters_due_us(worker->dead_letters));
 	if (redis_link_state(worker->redis) == REDIS_READY)
 		due_us = earlier(due_us, deletion_due_us(worker->deletion));
+	due_us = earlier(due_us, http_due_us(worker->http, worker->now_us));
+	due_us = earlier(due_us, ask_queue_due_us(worker));
 	if (worker->stop_requests > 0)
 		due_us = earlier(due_us, worker->stop_due_us);
 	if (worker->redis_away_since_us != 0 && consumer_outstanding(worker->consumer) > 0)
@@ -595,25 +584,26 @@ poll_entry(int fd, unsigned wants)
 static void
 wait_for_events(Worker *worker, bool busy)
 {
-	struct pollfd fds[] = {
+	struct pollfd fds[POLLED] = {
 		poll_entry(worker->stop_fd, STREAM_WANT_READ),
 		poll_entry(consumer_fd(worker->consumer), consumer_wants(worker->consumer)),
 		poll_entry(redis_link_fd(worker->redis), redis_link_wants(worker->redis)),
 		poll_entry(dead_letters_fd(worker->dead_letters),
 				   dead_letters_wants(worker->dead_letters)),
+		poll_entry(http_fd(worker->http), STREAM_WANT_READ),
 	};
 	int64_t due_us = next_due_us(worker);
 	int64_t wait_ms = -1;
 
 	/* One that waits for nothing must not wake us by its hang-up, over and over. */
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < POLLED; i++)
 		if (fds[i].events == 0)
 			fds[i].fd = -1;
 	if (due_us != STREAM_NEVER)
 		wait_ms = due_us <= worker->now_us ? 0 : (due_us - worker->now_us + 999) / 1000;
 	if (wait_ms > 60000)
 		wait_ms = 60000;
-	poll(fds, 4, busy ? 0 : (int) wait_ms);
+	poll(fds, POLLED, busy ? 0 : (int) wait_ms);
 	worker->now_us = mq_clock_us();
 	if ((fds[0].revents & POLLIN) != 0)
 		take_stop_requests(worker);
@@ -634,13 +624,34 @@ turn(Worker *worker)
 	consumer_want(worker->consumer, wants_to_consume(worker), worker->now_us);
 	update_state(worker);
 	tell_side_troubles(worker);
+	mind_onlookers(worker);
 	return busy;
+}
+
+static bool
+listen_for_onlookers(Worker *worker)
+{
+	const ListenAddress *address = &worker->config->metrics_listen;
+	HttpSource           source = {.context = worker, .figures = worker_figures};
+	char                 reason[200];
+
+	if (address->host[0] == '\0')
+		return true;
+	worker->http = http_new(address, source);
+	if (worker->http != NULL)
+		return true;
+	snprintf(reason, sizeof(reason), "--metrics-listen: %s:%u: %s", address->host, address->port,
+			 strerror(errno));
+	worker_fail(worker, reason);
+	return false;
 }
 
 static bool
 worker_open(Worker *worker)
 {
-	DeletionOutput output = {.context = worker, .send = send_to_redis};
+	DeletionOutput output = {.context = worker,
+							 .send = send_to_redis,
+							 .deleted = log_enabled(LEVEL_DEBUG) ? log_deleted : NULL};
 	uint64_t       seed = (uint64_t) getpid() << 32 ^ (uint64_t) mq_clock_us();
 
 	worker->now_us = mq_clock_us();
@@ -652,13 +663,22 @@ worker_open(Worker *worker)
 	worker->deletion = deletion_new(output, worker->config->key_prefix,
 									 worker->config->second_delete_us);
 	worker->dead_letters = dead_letters_new(worker->config, seed + 2);
-	return worker->consumer != NULL && worker->redis != NULL && worker->deletion != NULL &&
-		   worker->dead_letters != NULL;
+	worker->intake = (Intake){.config = worker->config,
+							  .deletion = worker->deletion,
+							  .dead_letters = worker->dead_letters};
+	if (worker->consumer == NULL || worker->redis == NULL || worker->deletion == NULL ||
+		worker->dead_letters == NULL)
+	{
+		worker_fail(worker, "out of memory");
+		return false;
+	}
+	return listen_for_onlookers(worker);
 }
 
 static void
 worker_close(Worker *worker)
 {
+	http_free(worker->http);
 	if (worker->dead_letters != NULL)
 		dead_letters_free(worker->dead_letters);
 	consumer_free(worker->consumer);
@@ -691,8 +711,6 @@ worker_run(const WorkerConfig *config, int stop_fd)
 			wait_for_events(&worker, busy);
 		log_stopped(&worker);
 	}
-	else
-		worker_fail(&worker, "out of memory");
 	worker_close(&worker);
 	return worker.failed ? 1 : 0;
 }

@@ -133,7 +133,9 @@ bad_options_are_named(void **state)
 {
 	refused("--nonsense", "unknown option --nonsense (see --help)");
 	refused("--nonsense=secret", "unknown option --nonsense (see --help)");
-	refused("--metrics-listen=1", "unknown option --metrics-listen (see --help)");
+	refused("--report-to=1", "unknown option --report-to (see --help)");
+	refused("--metrics-listen=0", "--metrics-listen: must be address:port, the port 1 to 65535");
+	refused("--metrics-listen=h:1", "--metrics-listen: must be address:port, the address numeric");
 	refused("secret", "unexpected argument 1: options begin with -- (see --help)");
 	refused("--", "unknown option -- (see --help)");
 	refused("--queue", "--queue needs a value");
@@ -330,6 +332,25 @@ one_errand_at_a_time(void **state)
 }
 
 static void
+where_to_listen(void **state)
+{
+	static const struct
+	{
+		const char *given, *host;
+		int         port;
+	} cases[] = {{"9790", "127.0.0.1", 9790},         {":9790", "127.0.0.1", 9790},
+				 {"localhost:1", "127.0.0.1", 1},     {"0.0.0.0:65535", "0.0.0.0", 65535},
+				 {"[::1]:9790", "::1", 9790},         {"off", "", 0}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		assert_int_equal(load("--metrics-listen", cases[i].given, NULL), CONFIG_RUN);
+		assert_string_equal(config.metrics_listen.host, cases[i].host);
+		assert_int_equal(config.metrics_listen.port, cases[i].port);
+	}
+}
+
+static void
 passwords_are_wiped_from_the_arguments(void **state)
 {
 	char  equals[] = "--amqp-url=amqp://u:se:cr@et@host/v";
@@ -349,7 +370,7 @@ passwords_are_wiped_from_the_arguments(void **state)
 static void
 help_names_what_is_built_and_nothing_else(void **state)
 {
-	static const char *const absent[] = {"--metrics-listen", "--report-to", "rediss", "sentinel"};
+	static const char *const absent[] = {"--report-to", "rediss", "sentinel"};
 	char  *text = NULL;
 	size_t size = 0;
 	FILE  *out = open_memstream(&text, &size);
@@ -381,6 +402,7 @@ main(void)
 		cmocka_unit_test_setup(a_file_counts_before_the_defaults_only, no_environment),
 		cmocka_unit_test_setup(mistakes_in_a_file_are_named_with_their_line, no_environment),
 		cmocka_unit_test_setup(files_that_are_none, no_environment),
+		cmocka_unit_test_setup(where_to_listen, no_environment),
 		cmocka_unit_test_setup(one_errand_at_a_time, no_environment),
 		cmocka_unit_test_setup(passwords_are_wiped_from_the_arguments, no_environment),
 		cmocka_unit_test_setup(help_names_what_is_built_and_nothing_else, no_environment),

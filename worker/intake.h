@@ -1,0 +1,31 @@
+/*
+ * intake.h
+ *    A delivery becomes keys to delete, or a dead letter; with --dry-run, lines in the log.
+ */
+#ifndef WORKER_INTAKE_H
+#define WORKER_INTAKE_H
+
+#include "wire/session.h"
+#include "worker/config.h"
+#include "worker/dead_letter.h"
+#include "worker/deletion.h"
+#include "worker/tags.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct Intake
+{
+	const WorkerConfig *config;
+	Deletion           *deletion;
+	DeadLetters        *dead_letters;
+
+	/* private */
+	uint64_t dead_unlogged; /* since the last line about one */
+	int64_t  dead_logged_us;
+} Intake;
+
+/* Not to be called while dead_letters_is_full. false: out of memory. */
+bool intake_take(Intake *intake, TagRef ref, const MqEvent *message, int64_t now_us);
+
+#endif
