@@ -16,6 +16,7 @@
 #include "settings.h"
 #include "shmem.h"
 #include "trigger.h"
+#include "version.h"
 #include "xact.h"
 
 PG_MODULE_MAGIC;
@@ -29,6 +30,7 @@ _PG_init(void)
 	xact_init();
 	trigger_init();
 	install_init();
+	version_init();
 
 	if (process_shared_preload_libraries_in_progress)
 	{

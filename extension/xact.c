@@ -26,6 +26,7 @@
 #include "pending.h"
 #include "settings.h"
 #include "shmem.h"
+#include "version.h"
 #include "xact.h"
 
 #define MAX_PENDING_BYTES (16 * 1024 * 1024)
@@ -96,6 +97,7 @@ xact_may_record(const char *call)
 	PreventCommandDuringRecovery(call);
 	PreventCommandIfReadOnly(call);
 	PreventCommandIfParallelMode(call);
+	version_check();
 	return true;
 }
 
