@@ -38,6 +38,8 @@ enum
 	INSTANCE_DATABASE,
 	INSTANCE_SYSTEM,
 	INSTANCE_ADOPTED_AT,
+	INSTANCE_PAUSED_AT,
+	INSTANCE_PAUSE_REASON,
 	INSTANCE_COLUMNS
 };
 
@@ -57,6 +59,7 @@ write_instance(void)
 	values[INSTANCE_DATABASE] = ObjectIdGetDatum(MyDatabaseId);
 	values[INSTANCE_SYSTEM] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[INSTANCE_ADOPTED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	nulls[INSTANCE_PAUSED_AT] = nulls[INSTANCE_PAUSE_REASON] = true;
 	row_writer_insert(writer, values, nulls);
 	row_writer_end(writer);
 }

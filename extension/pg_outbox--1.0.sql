@@ -73,6 +73,8 @@ CREATE TABLE outbox.instance (
     database oid NOT NULL,
     system_identifier bigint NOT NULL,
     adopted_at timestamptz NOT NULL,
+    paused_at timestamptz,
+    pause_reason text,
     CONSTRAINT instance_pkey PRIMARY KEY (id)
 );
 COMMENT ON TABLE outbox.instance IS
@@ -260,6 +262,17 @@ CREATE FUNCTION outbox.restart_relay() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_restart_relay';
 COMMENT ON FUNCTION outbox.restart_relay() IS
     'has the relay end and a new one start, with the settings as they are now';
+
+CREATE FUNCTION outbox.pause(reason text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'outbox_pause';
+COMMENT ON FUNCTION outbox.pause(text) IS
+    'from the commit of the call nothing is published, across restarts, until outbox.resume()';
+
+CREATE FUNCTION outbox.resume() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'outbox_resume';
+COMMENT ON FUNCTION outbox.resume() IS 'ends outbox.pause()';
 
 CREATE FUNCTION outbox.adopt() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

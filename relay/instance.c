@@ -65,3 +65,11 @@ instance_is_ours(char *out, Size size)
 	strlcpy(out, id == NULL ? "" : id, size);
 	return id != NULL;
 }
+
+bool
+instance_is_paused(const char **reason)
+{
+	*reason = select_text("SELECT 'outbox.pause()' || coalesce(': ' || pause_reason, '') "
+						  "FROM outbox.instance WHERE paused_at IS NOT NULL");
+	return *reason != NULL;
+}

@@ -13,4 +13,8 @@
  * write. */
 bool instance_is_ours(char *out, Size size);
 
+/* Has somebody called outbox.pause()? *reason: what was given, or a word of our own; palloc'd in the
+ * current memory context. Needs a transaction and an active snapshot. */
+bool instance_is_paused(const char **reason);
+
 #endif

@@ -406,17 +406,18 @@ run(Relay *relay)
 	}
 }
 
-/* A copy publishes nothing; it waits for outbox.adopt(), which has it start anew. */
+/* A copy, or somebody who called outbox.pause(): nothing is published until a command has this
+ * relay look anew. outbox.adopt() and outbox.resume() send one. */
 static void
-run_copied(Relay *relay, const char *reason)
+stand_by(Relay *relay, RelayState state, const char *reason)
 {
-	report_state(relay->slot, RELAY_COPIED, reason);
+	report_state(relay->slot, state, reason);
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 			reload();
-		obey_commands(relay); /* outbox.adopt() sends one */
+		obey_commands(relay);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_US / 1000,
 						 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
@@ -447,7 +448,11 @@ outbox_relay_main(Datum main_arg)
 		break;
 	case STORE_COPIED:
 		confirm_slot(relay->slot);
-		run_copied(relay, reason);
+		stand_by(relay, RELAY_COPIED, reason);
+		break;
+	case STORE_PAUSED:
+		confirm_slot(relay->slot);
+		stand_by(relay, RELAY_PAUSED, reason);
 		break;
 	case STORE_OPENED:
 		confirm_slot(relay->slot);

@@ -257,6 +257,16 @@ position_from_the_future(const Position *position)
 	return position->xmax > U64FromFullTransactionId(ReadNextFullTransactionId());
 }
 
+static bool
+store_is_paused(const Store *store, const char **reason)
+{
+	MemoryContext caller = MemoryContextSwitchTo(store->context);
+	bool          paused = instance_is_paused(reason);
+
+	MemoryContextSwitchTo(caller);
+	return paused;
+}
+
 StoreOpening
 store_open(OutboxSlot *slot, Store **result, const char **reason)
 {
@@ -283,6 +293,8 @@ store_open(OutboxSlot *slot, Store **result, const char **reason)
 		*reason = "the outbox's position lies in the future of this cluster's transaction ids: "
 				  "see outbox.adopt()";
 	}
+	if (opening == STORE_OPENED && store_is_paused(store, reason))
+		opening = STORE_PAUSED;
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	*result = store;

@@ -19,6 +19,7 @@
 typedef enum StoreOpening
 {
 	STORE_OPENED,
+	STORE_PAUSED,  /* by outbox.pause(): *reason says why */
 	STORE_MISSING, /* the extension is not installed in this database */
 	STORE_COPIED   /* the outbox belongs to another database: *reason says so */
 } StoreOpening;
