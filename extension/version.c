@@ -76,7 +76,8 @@ check_changed(Oid extension)
 	if (version != NULL && !is_known(version))
 		ereport(
 			ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			errmsg("the library of pg_outbox does not know version \"%s\" of its extension", version),
+			errmsg("the library of pg_outbox does not know version \"%s\" of its extension",
+		           version),
 			errdetail("The library that this server has loaded is version %s.", OUTBOX_VERSION),
 			errhint(
 				"Install that version's package, restart the server so that it loads the library, then repeat the command."));
