@@ -35,7 +35,7 @@ struct EventWriter
 {
 	RowWriter    *rows;
 	Oid           sequence;
-	int64         first_id, last_id; /* inserted by this writer; 0: none */
+	int64         first_id, last_id; /* smallest and greatest inserted by this writer; 0: none */
 	MemoryContext context;      /* this struct and what is opened */
 	MemoryContext text_context; /* text of one row; reset after it */
 };
@@ -201,12 +201,18 @@ set_datum(Datum *values, bool *nulls, int column, Datum value)
 }
 
 int64
+event_writer_reserve(EventWriter *writer)
+{
+	return next_id(writer->sequence);
+}
+
+int64
 event_writer_insert(EventWriter *writer, const EventRow *row)
 {
 	MemoryContext old = MemoryContextSwitchTo(writer->text_context);
 	Datum         values[EVENT_COLUMNS] = {0};
 	bool          nulls[EVENT_COLUMNS] = {0};
-	int64         id = next_id(writer->sequence);
+	int64         id = row->id != 0 ? row->id : next_id(writer->sequence);
 
 	values[EVENT_ID - 1] = Int64GetDatum(id);
 	values[EVENT_XID - 1] = FullTransactionIdGetDatum(FullTransactionIdFromU64(row->xid));
@@ -221,9 +227,9 @@ event_writer_insert(EventWriter *writer, const EventRow *row)
 	set_datum(values, nulls, EVENT_PROPERTIES, row->properties);
 	set_datum(values, nulls, EVENT_SNAPSHOT, row->snapshot);
 	row_writer_insert(writer->rows, values, nulls);
-	if (writer->first_id == 0)
+	if (writer->first_id == 0 || id < writer->first_id)
 		writer->first_id = id;
-	writer->last_id = id;
+	writer->last_id = Max(writer->last_id, id);
 
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(writer->text_context);

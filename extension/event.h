@@ -45,6 +45,7 @@ enum
 /* Values of one row; a pointer that is NULL is an SQL NULL. Text is in the database's encoding. */
 typedef struct EventRow
 {
+	int64       id; /* from event_writer_reserve; 0: drawn when the row is inserted */
 	uint64      xid;
 	const char *exchange;
 	const char *routing_key;
@@ -69,8 +70,11 @@ Oid event_table_oid(int number);
  * active snapshot: toasting does. ERROR where the extension is missing. */
 EventWriter *event_writer_begin(int number);
 
-/* Inserts a row with a fresh id from outbox.event_id_seq and the clock's time as created_at; gives
- * the id. Works in a transaction set READ ONLY after its writes. ERRORs abort the transaction. */
+/* Draws an id for a row that is inserted later, but belongs before those inserted meanwhile. */
+int64 event_writer_reserve(EventWriter *writer);
+
+/* Inserts a row with its id, or a fresh one from outbox.event_id_seq, and the clock's time as
+ * created_at; gives the id. Works in a transaction set READ ONLY after its writes. ERRORs abort the transaction. */
 int64 event_writer_insert(EventWriter *writer, const EventRow *row);
 
 /* The writer whose id passes a multiple of EVENT_TICK_IDS leaves a snapshot behind, by which the

@@ -119,6 +119,22 @@ write_messages(EventWriter *writer, uint64 xid, uint64 from, uint64 to)
 	}
 }
 
+/* What is written early must not overtake the messages before it, which wait for their own level's
+ * end: they get their ids now. */
+static void
+number_messages(EventWriter *writer, uint64 to)
+{
+	for (uint64 i = pending_numbered(); i < to; i++)
+	{
+		const PendingEntry *entry = pending_entry(i);
+
+		if (entry->kind == PENDING_MESSAGE && entry->of.message->id == 0)
+			entry->of.message->id = event_writer_reserve(writer);
+	}
+	if (to > pending_numbered())
+		pending_set_numbered(to);
+}
+
 /* The top-level transaction's id, whichever subtransaction writes: a window knows no others. */
 void
 flush_write(uint64 from, uint64 to, bool last)
@@ -130,6 +146,7 @@ flush_write(uint64 from, uint64 to, bool last)
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	writer = event_writer_begin(shmem_current_table());
+	number_messages(writer, from);
 	write_keys(writer, xid, from, to);
 	write_messages(writer, xid, from, to);
 	if (last)

@@ -66,6 +66,7 @@ typedef struct Pending
 	PendingEntry **entries;
 	uint64         count;
 	uint64         capacity;
+	uint64         numbered; /* entries below have their id, where they need one */
 	size_t         bytes;
 	keys_hash     *keys;
 	Mark          *marks;
@@ -277,8 +278,23 @@ pending_remove(uint64 from, uint64 to)
 	memmove(pending->entries + from, pending->entries + to,
 	        sizeof(PendingEntry *) * (pending->count - to));
 	pending->count -= removed;
+	if (pending->numbered > from)
+		pending->numbered -= Min(removed, pending->numbered - from);
 	for (int i = pending->mark_count; i > 0 && pending->marks[i - 1].start > from; i--)
 		pending->marks[i - 1].start -= Min(removed, pending->marks[i - 1].start - from);
+}
+
+uint64
+pending_numbered(void)
+{
+	return pending == NULL ? 0 : pending->numbered;
+}
+
+void
+pending_set_numbered(uint64 count)
+{
+	Assert(count <= pending->count);
+	pending->numbered = count;
 }
 
 void

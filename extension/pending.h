@@ -45,6 +45,10 @@ void pending_add_message(const EventRow *row);
 uint64              pending_count(void);
 const PendingEntry *pending_entry(uint64 index);
 
+/* How many entries from the start on have, if they are messages, their id already; and sets it. */
+uint64 pending_numbered(void);
+void   pending_set_numbered(uint64 count);
+
 /* What all entries count. */
 size_t pending_bytes(void);
 
