@@ -173,6 +173,10 @@ test-long: deps
 check-asan: deps
 	@exec env T='$(T)' t/run --asan
 
+# Slow, so by hand: the SQL tests, or T=.
+check-valgrind: deps
+	@exec env T='$(T)' OUTBOX_TEST_ROUNDS=5 t/run --valgrind
+
 demo: deps
 	@exec env KEEP='$(KEEP)' examples/blog/demo
 
@@ -236,6 +240,7 @@ help:
 		'                     T=sql, specs, units, tap or interop: these; KEEP=1 keeps the folder)' \
 		'make test-long       the same, with many rounds of the tests that kill things' \
 		'make check-asan      unit tests and worker under address and undefined-behaviour sanitizers' \
+		'make check-valgrind  the SQL tests, with the server under memcheck (needs valgrind)' \
 		'make installcheck    pg_regress and isolation tests against a running server' \
 		'make bench           measure the whole way; JSON lines go to bench/results/' \
 		'make bench-recording what recording costs the writer (PARTS=single, bulk, writers, ...: these)' \
@@ -245,5 +250,6 @@ help:
 		'make compile_commands.json   for clangd' \
 		'make clean           remove what was built'
 
-.PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan demo \
+.PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan \
+	check-valgrind demo \
 	bench bench-recording check-warnings format lint help
