@@ -27,6 +27,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -53,6 +54,7 @@ static const char *const names[] = {WATCH_TRIGGER, WATCH_TRIGGER_TRUNCATE, WATCH
 /* What to make: for watch, watch_columns, watch_when. */
 typedef struct Watch
 {
+	const char *call; /* for errors */
 	Oid         relation;
 	List       *templates; /* of char * */
 	List       *columns;   /* of char *; NIL: all */
@@ -107,6 +109,15 @@ check_watchable(Oid relation)
 		refuse_relation(name, "It is a system catalog.");
 	if (get_rel_namespace(relation) == get_namespace_oid("outbox", true))
 		refuse_relation(name, "It belongs to the outbox itself.");
+}
+
+/* Where CREATE TRIGGER would complain of a lock or of itself. */
+static void
+check_may_change(const char *call)
+{
+	PreventCommandDuringRecovery(call);
+	PreventCommandIfReadOnly(call);
+	PreventCommandIfParallelMode(call);
 }
 
 /* Before the table is locked: who may not make a trigger must not hold up writers. */
@@ -382,6 +393,7 @@ watch_table(const Watch *watch)
 {
 	Relation relation;
 
+	check_may_change(watch->call);
 	check_watchable(watch->relation);
 	check_right(watch->relation);
 	relation = relation_open(watch->relation, lock_needed(watch));
@@ -396,7 +408,7 @@ watch_table(const Watch *watch)
 Datum
 outbox_watch(PG_FUNCTION_ARGS)
 {
-	Watch watch = {.relation = trigger_relation_argument(fcinfo)};
+	Watch watch = {.call = "outbox.watch()", .relation = trigger_relation_argument(fcinfo)};
 
 	watch.templates = get_strings(fcinfo, 1, TEXTOID, "a key template");
 	watch_table(&watch);
@@ -406,7 +418,7 @@ outbox_watch(PG_FUNCTION_ARGS)
 Datum
 outbox_watch_columns(PG_FUNCTION_ARGS)
 {
-	Watch watch = {.relation = trigger_relation_argument(fcinfo)};
+	Watch watch = {.call = "outbox.watch_columns()", .relation = trigger_relation_argument(fcinfo)};
 
 	watch.columns = get_strings(fcinfo, 1, NAMEOID, "a column that counts");
 	watch.templates = get_strings(fcinfo, 2, TEXTOID, "a key template");
@@ -417,7 +429,7 @@ outbox_watch_columns(PG_FUNCTION_ARGS)
 Datum
 outbox_watch_when(PG_FUNCTION_ARGS)
 {
-	Watch watch = {.relation = trigger_relation_argument(fcinfo)};
+	Watch watch = {.call = "outbox.watch_when()", .relation = trigger_relation_argument(fcinfo)};
 
 	check_not_null(PG_ARGISNULL(1), "the condition");
 	watch.condition = text_to_cstring(PG_GETARG_TEXT_PP(1));
@@ -432,6 +444,7 @@ outbox_unwatch(PG_FUNCTION_ARGS)
 	Oid  relation = trigger_relation_argument(fcinfo);
 	bool any = false;
 
+	check_may_change("outbox.unwatch()");
 	for (int i = 0; i < lengthof(names); i++)
 		any |= drop_trigger(relation, names[i]);
 	if (!any)
