@@ -22,7 +22,6 @@
 #include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/pg_locale.h"
 
 #include "compat.h"
 #include "render.h"
@@ -73,7 +72,7 @@ bytea_is_hex(void)
 static bool
 money_is_c(void)
 {
-	return strcmp(locale_monetary, "C") == 0;
+	return strcmp(GetConfigOption("lc_monetary", false, false), "C") == 0;
 }
 
 static bool
