@@ -7,10 +7,13 @@
  * evaluates it before it even queues a trigger, follows renamed columns, and dumps it as SQL.
  *
  * A trigger for INSERT may not speak of OLD, nor one for DELETE of NEW. So each has a tree of its
- * own, in which the row that is not there is NULL constants.
+ * own, in which the columns of the row that is not there are NULL constants. A whole row that is not
+ * there must not be one: a constant of the table's row type would forbid every ALTER TABLE. It is the
+ * second element of an array that has only the other row, which is NULL, too.
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parse_clause.h"
@@ -113,12 +116,44 @@ condition_parse(const char *text, Relation relation)
 
 /* Of the domain's base type: a NULL of a domain that forbids it could not be read back. */
 static Node *
-null_for(const Var *variable)
+null_for_column(const Var *column)
 {
-	int32 modifier = variable->vartypmod;
-	Oid   type = getBaseTypeAndTypmod(variable->vartype, &modifier);
+	int32 modifier = column->vartypmod;
+	Oid   type = getBaseTypeAndTypmod(column->vartype, &modifier);
 
-	return (Node *) makeNullConst(type, modifier, variable->varcollid);
+	return (Node *) makeNullConst(type, modifier, column->varcollid);
+}
+
+/* (ARRAY[other])[2] */
+static Node *
+null_for_row(const Var *row)
+{
+	Index            other = row->varno == PRS2_OLD_VARNO ? PRS2_NEW_VARNO : PRS2_OLD_VARNO;
+	ArrayExpr       *array = makeNode(ArrayExpr);
+	SubscriptingRef *second = makeNode(SubscriptingRef);
+
+	array->array_typeid = get_array_type(row->vartype);
+	array->element_typeid = row->vartype;
+	array->elements = list_make1(
+		makeVar(other, InvalidAttrNumber, row->vartype, row->vartypmod, row->varcollid, 0));
+	array->location = -1;
+	second->refcontainertype = array->array_typeid;
+	second->refelemtype = row->vartype;
+	second->refrestype = row->vartype;
+	second->reftypmod = -1;
+	second->refupperindexpr = list_make1(
+		makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(2), false, true));
+	second->refexpr = (Expr *) array;
+	return (Node *) second;
+}
+
+static bool
+is_whole_row_of(const Node *node, int row)
+{
+	const Var *variable = (const Var *) node;
+
+	return node != NULL && IsA(node, Var) && variable->varno == row &&
+	       variable->varattno == InvalidAttrNumber;
 }
 
 static Node *
@@ -128,8 +163,12 @@ replace_row(Node *node, void *context)
 
 	if (node == NULL)
 		return NULL;
+	if (IsA(node, NullTest) && is_whole_row_of((Node *) ((NullTest *) node)->arg, row))
+		return makeBoolConst(((NullTest *) node)->nulltesttype == IS_NULL, false);
+	if (is_whole_row_of(node, row))
+		return null_for_row((Var *) node);
 	if (IsA(node, Var) && ((Var *) node)->varno == row)
-		return null_for((Var *) node);
+		return null_for_column((Var *) node);
 	return expression_tree_mutator(node, replace_row, context);
 }
 

@@ -236,8 +236,9 @@ emit_keys(const TemplateSet *set, const Change *change)
 static bool
 explain_change(const Change *change)
 {
-	TriggerDesc *triggers = change->relation->trigdesc;
-	bool         any = false;
+	TriggerDesc *triggers =
+		CopyTriggerDesc(change->relation->trigdesc); /* the cache may be rebuilt */
+	bool any = false;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{

@@ -249,7 +249,7 @@ outbox_discard_trigger(PG_FUNCTION_ARGS)
 static bool
 record_all_of(Relation relation)
 {
-	TriggerDesc *triggers = relation->trigdesc;
+	TriggerDesc *triggers = CopyTriggerDesc(relation->trigdesc); /* the cache may be rebuilt */
 	bool         any = false;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)

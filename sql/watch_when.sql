@@ -48,6 +48,30 @@ SELECT outbox.unwatch('conditional');
 DROP FUNCTION conditional_function(int);
 SELECT outbox.unwatch('conditional');
 
+-- a whole row in it stops neither a new column nor a new type nor DROP TABLE
+CREATE TABLE conditional_row (id int, v text);
+SELECT outbox.watch_when('conditional_row', 'OLD.* IS DISTINCT FROM NEW.* AND to_jsonb(NEW) IS DISTINCT FROM to_jsonb(OLD)', 'row:{id}');
+SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'conditional_row'::regclass ORDER BY tgname;
+ALTER TABLE conditional_row ADD w int DEFAULT 3;
+ALTER TABLE conditional_row ALTER v TYPE varchar(20);
+INSERT INTO conditional_row VALUES (1);
+UPDATE conditional_row SET w = 4;
+DELETE FROM conditional_row;
+SELECT keys FROM outbox.event WHERE id > :start AND keys::text ~ 'row' ORDER BY id;
+DROP TABLE conditional_row;
+-- of a partitioned table, whose partitions have other rows
+CREATE TABLE conditional_row (id int, v text) PARTITION BY LIST (id);
+CREATE TABLE conditional_row_1 (v text, id int);
+SELECT outbox.watch_when('conditional_row', '(OLD IS NULL OR NEW IS NULL OR (OLD.*) IS DISTINCT FROM (NEW.*)) AND coalesce(NEW, OLD) IS NOT NULL', 'rows:{id}');
+ALTER TABLE conditional_row ATTACH PARTITION conditional_row_1 FOR VALUES IN (1);
+INSERT INTO conditional_row VALUES (1, 'a'), (1, NULL);
+UPDATE conditional_row SET v = v || 'b';
+ALTER TABLE conditional_row ADD w int DEFAULT 3;
+DELETE FROM conditional_row;
+SELECT keys FROM outbox.event WHERE id > :start AND keys::text ~ 'rows' ORDER BY id;
+SELECT problem FROM outbox.watched WHERE relation = 'conditional_row'::regclass;
+DROP TABLE conditional_row;
+
 -- quotes, comments and parentheses in it, and odd names around it
 CREATE SCHEMA "WHEN (";
 CREATE TABLE "WHEN (".") EXECUTE "" WHEN (" (id int, "it's ""so (" text);
@@ -97,6 +121,11 @@ SELECT outbox.watch_when('conditional', 'true AS x', 'x');
 SELECT outbox.watch_when('conditional', 'true FROM pg_class', 'x');
 SELECT outbox.watch_when('conditional', 'DISTINCT true', 'x');
 SELECT outbox.watch_when('conditional', 'true LIMIT 1', 'x');
+SELECT outbox.watch_when('conditional', 'true WHERE true', 'x');
+SELECT outbox.watch_when('conditional', 'true FOR UPDATE', 'x');
+SELECT outbox.watch_when('conditional', 'true INTO x', 'x');
+SELECT outbox.watch_when('conditional', 'VALUES (true)', 'x');
+SELECT outbox.watch_when('conditional', 'NEW.*', 'x');
 SELECT outbox.watch_when('conditional', 'true UNION SELECT false', 'x');
 SELECT outbox.watch_when('conditional', '*', 'x');
 SELECT outbox.watch_when('conditional', '(SELECT true)', 'x');

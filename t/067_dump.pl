@@ -68,6 +68,7 @@ for my $format (qw(plain custom))
 		'the restored outbox has a name of its own');
 
 	$node->safe_psql($copy, <<'SQL');
+		ALTER TABLE posts ADD author text;
 		UPDATE posts SET title = 'still a draft' WHERE id = 2;
 		UPDATE posts SET title = 'changed' WHERE id = 1;
 		INSERT INTO parts VALUES (1, 'bad');
