@@ -150,6 +150,9 @@ outbox_wait_published(PG_FUNCTION_ARGS)
 	OutboxSlot *slot = shmem_mine();
 	uint64      request;
 
+	/* Just after a start of the server the launcher may not have come to this database. */
+	if (slot == NULL)
+		slot = shmem_want(MyDatabaseId);
 	if (slot == NULL)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 		        errmsg("no relay publishes this database's outbox"),

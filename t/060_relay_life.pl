@@ -46,6 +46,7 @@ is(relays_in('postgres'), 0, 'no relay in a database without the extension');
 
 # The server's own restart.
 $node->restart;
+ok($node->wait_published, 'wait_published waits for a relay that is still to be started');
 $relay = $node->wait_relay('idle');
 ok($relay->{pid}, 'after a restart of the server it starts by itself');
 $redis->set_keys('blog:1');
