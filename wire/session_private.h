@@ -1,6 +1,7 @@
 /*
  * session_private.h
- *    The state of a session, shared by session.c (what moves it) and requests.c (what it asks for).
+ *    The state of a session, shared by session.c (its life), login.c, frames.c (what arrives) and
+ *    requests.c (what it asks for).
  */
 #ifndef MQ_SESSION_PRIVATE_H
 #define MQ_SESSION_PRIVATE_H
@@ -77,5 +78,18 @@ MqResult session_put_method(MqSession *session, uint16_t channel, amqp_method_nu
 /* Remembers why the connection ends and closes the socket. The first reason counts. */
 void session_lose(MqSession *session, int reply_code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* The only place that changes the phase. */
+void session_enter(MqSession *session, SessionPhase phase);
+
+/* The socket is open: says which protocol we speak. */
+void login_begin(MqSession *session);
+
+/* connection.start, connection.tune. */
+void login_on_start(MqSession *session, const amqp_connection_start_t *start);
+void login_on_tune(MqSession *session, const amqp_connection_tune_t *tune);
+
+/* Asks for the channel. */
+MqResult login_open_channel(MqSession *session, MqError *error);
 
 #endif
