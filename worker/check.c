@@ -70,6 +70,7 @@ check_broker(const WorkerConfig *config)
 		printf("broker: out of memory\n");
 		return false;
 	}
+	mq_session_set_tls(session, config->amqp_certificates);
 	for (int i = 0; i < config->amqp_url_count && !fine; i++)
 		fine = check_address(session, &config->amqp_urls[i]);
 	fine = fine && check_queue(session, config, config->queue);
@@ -81,7 +82,7 @@ check_broker(const WorkerConfig *config)
 static bool
 check_redis(const WorkerConfig *config)
 {
-	RedisLink *link = redis_link_new(&config->redis_url, 1);
+	RedisLink *link = redis_link_new(&config->redis_url, config->redis_certificates, 1);
 	char       name[600];
 	RedisEvent event;
 	bool       ready;

@@ -316,12 +316,32 @@ set_default_name(WorkerConfig *config)
 	snprintf(config->name, sizeof(config->name), "%s:%d", host, (int) getpid());
 }
 
+static bool
+has_files(const TlsFiles *files)
+{
+	return files->ca[0] != '\0' || files->cert[0] != '\0' || files->key[0] != '\0';
+}
+
+bool
+config_amqp_has_tls(const WorkerConfig *config)
+{
+	for (int i = 0; i < config->amqp_url_count; i++)
+		if (config->amqp_urls[i].tls)
+			return true;
+	return false;
+}
+
 /* What each option alone cannot know. */
 static bool
 check_combinations(const WorkerConfig *config, char *error)
 {
 	if (config->check + config->dry_run + config->replay_dead > 1)
 		return complain(error, "--check, --dry-run and --replay-dead: one at a time");
+	/* Who names certificates believes to be safe. */
+	if (has_files(&config->amqp_tls) && !config_amqp_has_tls(config))
+		return complain(error, "--amqp-ca-file, -cert-file, -key-file: no --amqp-url is amqps://");
+	if (has_files(&config->redis_tls) && !config->redis_url.tls)
+		return complain(error, "--redis-ca-file, -cert-file, -key-file: --redis-url is not rediss://");
 	return true;
 }
 
@@ -367,11 +387,30 @@ wipe_password(char *value)
 		memset(colon + 1, 'x', (size_t) (end - colon - 1));
 }
 
+/* A connection string of libpq: what is behind the password goes too, quotes are not understood. */
+static void
+wipe_conninfo(char *value)
+{
+	char *password = strstr(value, "password");
+
+	if (password != NULL && password[8 + strspn(password + 8, " ")] == '=')
+	{
+		char *start = strchr(password, '=') + 1;
+
+		memset(start, 'x', strlen(start));
+	}
+}
+
 void
 config_wipe_arguments(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++)
+	{
+		if (strncmp(argv[i], "--report-to", 11) == 0 ||
+			(i > 1 && strcmp(argv[i - 1], "--report-to") == 0))
+			wipe_conninfo(argv[i]);
 		wipe_password(argv[i]);
+	}
 }
 
 static void
@@ -421,5 +460,7 @@ config_free(WorkerConfig *config)
 {
 	while (config->allowed_count > 0)
 		free(config->allowed[--config->allowed_count]);
+	tls_context_free(config->amqp_certificates);
+	tls_context_free(config->redis_certificates);
 	explicit_bzero(config, sizeof(*config));
 }

@@ -10,6 +10,7 @@
 #ifndef WORKER_CONFIG_H
 #define WORKER_CONFIG_H
 
+#include "wire/tls.h"
 #include "wire/topology.h"
 #include "wire/url.h"
 #include "worker/log.h"
@@ -20,6 +21,12 @@
 
 #define CONFIG_MAX_PREFIXES 64
 #define CONFIG_ERROR_BYTES 512
+
+/* Of one side; empty: the system's authorities, no certificate of our own. */
+typedef struct TlsFiles
+{
+	char ca[1024], cert[1024], key[1024];
+} TlsFiles;
 
 typedef struct ListenAddress
 {
@@ -42,9 +49,12 @@ typedef struct WorkerConfig
 	size_t    allowed_count;
 	char      amqp_password_file[4096];
 	char      redis_password_file[4096];
+	TlsFiles  amqp_tls, redis_tls;
+	TlsContext *amqp_certificates, *redis_certificates; /* owned; NULL: no TLS there */
 	char      config_file[4096];
 	int64_t   second_delete_us; /* 0: off */
 	ListenAddress metrics_listen;
+	char      report_to[1024]; /* libpq's connection string; empty: nobody */
 	char      name[128];
 	LogLevel  log_level;
 	LogFormat log_format;
@@ -62,10 +72,12 @@ typedef enum ConfigOutcome
 	CONFIG_BAD      /* error names the option and says what is wrong, never a password */
 } ConfigOutcome;
 
-/* environment: getenv, or a test's. Reads the password files. */
+/* environment: getenv, or a test's. Reads the password and certificate files. */
 ConfigOutcome config_load(WorkerConfig *config, int argc, char *const *argv,
                           const char *(*environment)(const char *name),
                           char error[CONFIG_ERROR_BYTES]);
+
+bool config_amqp_has_tls(const WorkerConfig *config);
 
 /* Overwrites the passwords of URLs in the arguments, which every user of the machine can read. */
 void config_wipe_arguments(int argc, char **argv);

@@ -114,6 +114,7 @@ begin_connecting(Consumer *consumer, int64_t now_us)
 
 	mq_url_describe(url, consumer->broker, sizeof(consumer->broker));
 	consumer_enter(consumer, CONSUMER_CONNECTING);
+	mq_session_set_tls(consumer->session, consumer->config->amqp_certificates);
 	if (mq_session_connect(consumer->session, url, now_us, &error) != MQ_OK)
 		consumer_fail(consumer, error.text, false, now_us);
 }
@@ -125,6 +126,12 @@ consumer_step(Consumer *consumer, int64_t now_us)
 		now_us >= reconnect_due_us(&consumer->reconnect))
 		begin_connecting(consumer, now_us);
 	mq_session_step(consumer->session, now_us);
+}
+
+void
+consumer_hurry(Consumer *consumer)
+{
+	reconnect_hurry(&consumer->reconnect);
 }
 
 /* The channel is ready for consuming. */
@@ -194,6 +201,28 @@ take_delivery(Consumer *consumer, ConsumerEvent *event, int64_t now_us)
 	return false;
 }
 
+/* RabbitMQ says only that the login was refused. */
+static bool
+is_guest_from_afar(const Consumer *consumer, const MqEvent *lost)
+{
+	const MqUrl *url = &consumer->config->amqp_urls[reconnect_address(&consumer->reconnect)];
+
+	return consumer->state == CONSUMER_CONNECTING && lost->reply_code == 403 &&
+		   strcmp(url->user, "guest") == 0 && !reconnect_is_local(url->host);
+}
+
+static void
+connection_lost(Consumer *consumer, const MqEvent *lost, int64_t now_us)
+{
+	char text[sizeof(consumer->lost_text)];
+
+	snprintf(text, sizeof(text), "%.400s%s", lost->text,
+			 is_guest_from_afar(consumer, lost)
+				 ? " (guest may log in from the broker's own machine only)"
+				 : "");
+	consumer_fail(consumer, text, reconnect_is_refusal(lost->reply_code, false), now_us);
+}
+
 static bool
 take_event(Consumer *consumer, ConsumerEvent *event, int64_t now_us)
 {
@@ -205,8 +234,7 @@ take_event(Consumer *consumer, ConsumerEvent *event, int64_t now_us)
 	case MQ_EVENT_DELIVER:
 		return take_delivery(consumer, event, now_us);
 	case MQ_EVENT_LOST:
-		consumer_fail(consumer, message->text, reconnect_is_refusal(message->reply_code, false),
-					  now_us);
+		connection_lost(consumer, message, now_us);
 		return false;
 	case MQ_EVENT_CANCEL:
 		/* Its unacknowledged deliveries went with the queue: begin with everything anew. */

@@ -53,6 +53,9 @@ void consumer_free(Consumer *consumer);
 /* Moves bytes, connects when it is time. */
 void consumer_step(Consumer *consumer, int64_t now_us);
 
+/* Something changed that may help: tries again at once, if it waits. */
+void consumer_hurry(Consumer *consumer);
+
 /* The next event; false: none. */
 bool consumer_next(Consumer *consumer, int64_t now_us, ConsumerEvent *event);
 

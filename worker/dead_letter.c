@@ -190,6 +190,7 @@ begin_connecting(DeadLetters *letters, int64_t now_us)
 	MqError      error;
 
 	letters->state = LETTERS_CONNECTING;
+	mq_session_set_tls(letters->session, letters->config->amqp_certificates);
 	if (mq_session_connect(letters->session, url, now_us, &error) != MQ_OK)
 		letters_fail(letters, error.text, false, now_us);
 }

@@ -6,11 +6,21 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* From a round trip through a local socket to an evening without a broker. */
 const int64_t histogram_bounds_us[HISTOGRAM_BUCKETS] = {
 	50,    100,    250,    500,    1000,    2500,    5000,     10000,     25000,
 	50000, 100000, 250000, 500000, 1000000, 5000000, 30000000, 300000000, 3600000000};
+
+int64_t
+wall_clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
 
 void
 histogram_add(Histogram *histogram, int64_t value_us)

@@ -25,6 +25,9 @@ typedef struct Histogram
 /* Upper bounds of the buckets, in microseconds, rising. */
 extern const int64_t histogram_bounds_us[HISTOGRAM_BUCKETS];
 
+/* Now on the clock that events carry: microseconds since 1970. */
+int64_t wall_clock_us(void);
+
 /* Negative values count as 0: clocks of two machines differ. */
 void histogram_add(Histogram *histogram, int64_t value_us);
 

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#define MAX_KEYS_LOGGED 100                    /* in a second, at debug level */
 #define DEAD_LETTER_LOG_US ((int64_t) 1000000) /* one line in so long */
 
 /* Foreign messages may come by the thousand: one line a second at most. */
@@ -140,4 +141,18 @@ intake_take(Intake *intake, TagRef ref, const MqEvent *message, int64_t now_us)
 		fine = delete_all(intake, ref, &invalidation);
 	invalidation_free(&invalidation);
 	return fine;
+}
+
+void
+intake_log_deleted(Intake *intake, MqBytes key, int64_t now_us)
+{
+	char text[1000];
+
+	if (now_us >= intake->keys_logged_us + 1000000)
+	{
+		intake->keys_logged_us = now_us;
+		intake->keys_logged = 0;
+	}
+	if (intake->keys_logged++ < MAX_KEYS_LOGGED)
+		log_line(LEVEL_DEBUG, "deleted", "key", log_printable(key, text, sizeof(text)), NULL);
 }

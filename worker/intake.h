@@ -23,9 +23,14 @@ typedef struct Intake
 	/* private */
 	uint64_t dead_unlogged; /* since the last line about one */
 	int64_t  dead_logged_us;
+	uint64_t keys_logged; /* in the second since keys_logged_us */
+	int64_t  keys_logged_us;
 } Intake;
 
 /* Not to be called while dead_letters_is_full. false: out of memory. */
 bool intake_take(Intake *intake, TagRef ref, const MqEvent *message, int64_t now_us);
+
+/* "Was my key deleted, and when?" A line at debug level; not for each of a million a second. */
+void intake_log_deleted(Intake *intake, MqBytes key, int64_t now_us);
 
 #endif

@@ -2,7 +2,7 @@
  * main.c
  *    outbox-worker: arguments, signals, exit status. The only file that exits.
  *
- * SIGTERM and SIGINT come through a descriptor (signalfd), so that they are an event of the loop
+ * SIGTERM, SIGINT and SIGHUP come through a descriptor (signalfd), so that they are an event of the loop
  * like any other and interrupt nothing. They are blocked before anything else starts: the thread
  * in which libc resolves names inherits that.
  */
@@ -30,33 +30,34 @@ environment(const char *name)
 static int
 open_signals(void)
 {
-	sigset_t stop;
+	sigset_t signals;
 
-	sigemptyset(&stop);
-	sigaddset(&stop, SIGTERM);
-	sigaddset(&stop, SIGINT);
-	if (sigprocmask(SIG_BLOCK, &stop, NULL) != 0)
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &signals, NULL) != 0)
 		return -1;
-	return signalfd(-1, &stop, SFD_NONBLOCK | SFD_CLOEXEC);
+	return signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
 static int
-run(const WorkerConfig *config)
+run(WorkerConfig *config)
 {
-	int stop_fd;
+	int signal_fd;
 
 	if (config->check)
 		return check_run(config);
 	if (config->replay_dead)
 		return replay_run(config);
 	log_configure(config->log_level, config->log_format);
-	stop_fd = open_signals();
-	if (stop_fd < 0)
+	signal_fd = open_signals();
+	if (signal_fd < 0)
 	{
 		log_line(LEVEL_ERROR, "failed", "reason", strerror(errno), NULL);
 		return EXIT_FAILURE;
 	}
-	return worker_run(config, stop_fd);
+	return worker_run(config, signal_fd);
 }
 
 int

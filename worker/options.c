@@ -4,6 +4,8 @@
  */
 #include "worker/options.h"
 
+#include "worker/report.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
@@ -43,9 +45,6 @@ parse_amqp_url(WorkerConfig *config, const char *value, char *reason)
 
 	if (mq_url_parse_list(value, config->amqp_urls, &config->amqp_url_count, &error) != MQ_OK)
 		return complain(reason, "%s", error.text);
-	for (int i = 0; i < config->amqp_url_count; i++)
-		if (config->amqp_urls[i].tls)
-			return complain(reason, "amqps:// is not supported: this version has no TLS");
 	return true;
 }
 
@@ -56,8 +55,6 @@ parse_redis_url(WorkerConfig *config, const char *value, char *reason)
 
 	if (redis_url_parse(value, &config->redis_url, &error) != MQ_OK)
 		return complain(reason, "%s", error.text);
-	if (config->redis_url.tls)
-		return complain(reason, "rediss:// is not supported: this version has no TLS");
 	return true;
 }
 
@@ -176,6 +173,42 @@ parse_redis_password_file(WorkerConfig *config, const char *value, char *reason)
 }
 
 static bool
+parse_amqp_ca_file(WorkerConfig *config, const char *value, char *reason)
+{
+	return parse_name(config->amqp_tls.ca, sizeof(config->amqp_tls.ca), value, true, reason);
+}
+
+static bool
+parse_amqp_cert_file(WorkerConfig *config, const char *value, char *reason)
+{
+	return parse_name(config->amqp_tls.cert, sizeof(config->amqp_tls.cert), value, true, reason);
+}
+
+static bool
+parse_amqp_key_file(WorkerConfig *config, const char *value, char *reason)
+{
+	return parse_name(config->amqp_tls.key, sizeof(config->amqp_tls.key), value, true, reason);
+}
+
+static bool
+parse_redis_ca_file(WorkerConfig *config, const char *value, char *reason)
+{
+	return parse_name(config->redis_tls.ca, sizeof(config->redis_tls.ca), value, true, reason);
+}
+
+static bool
+parse_redis_cert_file(WorkerConfig *config, const char *value, char *reason)
+{
+	return parse_name(config->redis_tls.cert, sizeof(config->redis_tls.cert), value, true, reason);
+}
+
+static bool
+parse_redis_key_file(WorkerConfig *config, const char *value, char *reason)
+{
+	return parse_name(config->redis_tls.key, sizeof(config->redis_tls.key), value, true, reason);
+}
+
+static bool
 parse_worker_name(WorkerConfig *config, const char *value, char *reason)
 {
 	return parse_name(config->name, sizeof(config->name), value, false, reason);
@@ -285,6 +318,16 @@ parse_metrics_listen(WorkerConfig *config, const char *value, char *reason)
 	return true;
 }
 
+/* What libpq says of a bad one may hold a piece of it: a password. */
+static bool
+parse_report_to(WorkerConfig *config, const char *value, char *reason)
+{
+	if (!parse_name(config->report_to, sizeof(config->report_to), value, true, reason))
+		return false;
+	return report_is_conninfo(value) ||
+		   complain(reason, "is not a connection string or URI of libpq");
+}
+
 static bool
 parse_config_file(WorkerConfig *config, const char *value, char *reason)
 {
@@ -300,14 +343,27 @@ parse_replay_dead(WorkerConfig *config, const char *value, char *reason)
 const Option options[] = {
 	{"amqp-url", "OUTBOX_AMQP_URL", "amqp://guest:guest@localhost:5672/%2f", "URL",
 	 parse_amqp_url, NULL,
-	 "the broker: amqp://user:password@host:port/vhost?heartbeat=10;\n"
+	 "the broker: amqp://user:password@host:port/vhost?heartbeat=10 or amqps://...;\n"
 	 "several, separated by commas, are tried in turn"},
 	{"amqp-password-file", "OUTBOX_AMQP_PASSWORD_FILE", "", "FILE",
 	 parse_amqp_password_file, NULL, "its first line takes the place of the password in --amqp-url"},
+	{"amqp-ca-file", "OUTBOX_AMQP_CA_FILE", "", "FILE", parse_amqp_ca_file, NULL,
+	 "amqps://: the authorities to trust (PEM) in place of the system's"},
+	{"amqp-cert-file", "OUTBOX_AMQP_CERT_FILE", "", "FILE", parse_amqp_cert_file, NULL,
+	 "amqps://: our own certificate (PEM), where the broker asks for one"},
+	{"amqp-key-file", "OUTBOX_AMQP_KEY_FILE", "", "FILE", parse_amqp_key_file, NULL,
+	 "amqps://: its key, if it does not stand in the certificate's file"},
 	{"redis-url", "OUTBOX_REDIS_URL", "redis://localhost:6379/0", "URL", parse_redis_url, NULL,
-	 "redis://user:password@host:port/db or redis+unix://user:password@/path?db=0"},
+	 "redis://user:password@host:port/db, rediss://... (TLS), or\n"
+	 "redis+unix://user:password@/path?db=0"},
 	{"redis-password-file", "OUTBOX_REDIS_PASSWORD_FILE", "", "FILE",
 	 parse_redis_password_file, NULL, "its first line takes the place of the password in --redis-url"},
+	{"redis-ca-file", "OUTBOX_REDIS_CA_FILE", "", "FILE", parse_redis_ca_file, NULL,
+	 "rediss://: the authorities to trust (PEM) in place of the system's"},
+	{"redis-cert-file", "OUTBOX_REDIS_CERT_FILE", "", "FILE", parse_redis_cert_file, NULL,
+	 "rediss://: our own certificate (PEM), where Redis asks for one"},
+	{"redis-key-file", "OUTBOX_REDIS_KEY_FILE", "", "FILE", parse_redis_key_file, NULL,
+	 "rediss://: its key, if it does not stand in the certificate's file"},
 	{"config", "OUTBOX_CONFIG", "", "FILE", parse_config_file, NULL,
 	 "lines \"amqp-url = ...\", # begins a comment; counts before the defaults only"},
 	{"queue", "OUTBOX_QUEUE", "cache-invalidation", "NAME", parse_queue, NULL,
@@ -331,6 +387,8 @@ const Option options[] = {
 	{"metrics-listen", "OUTBOX_METRICS_LISTEN", "off", "ADDRESS", parse_metrics_listen, NULL,
 	 "serve /metrics (Prometheus), /healthz and /readyz here: 127.0.0.1:9790;\n"
 	 "the loopback address if only a port is given"},
+	{"report-to", "OUTBOX_REPORT_TO", "", "CONNINFO", parse_report_to, NULL,
+	 "report each second to this PostgreSQL database, which shows it in outbox.consumer"},
 	{"name", "OUTBOX_NAME", NULL, "NAME", parse_worker_name, NULL,
 	 "this worker's name, shown by the broker (default: host name and process id)"},
 	{"log-level", "OUTBOX_LOG_LEVEL", "info", "LEVEL", parse_log_level, NULL,

@@ -4,6 +4,8 @@
  */
 #include "worker/reconnect.h"
 
+#include <string.h>
+
 #define FIRST_PAUSE_US ((int64_t) 100000)
 #define SOON_LONGEST_PAUSE_US ((int64_t) 5000000)
 #define LONGEST_PAUSE_US ((int64_t) 30000000)
@@ -79,4 +81,17 @@ reconnect_is_refusal(int reply_code, bool declaring)
 		return declaring;
 	}
 	return false;
+}
+
+void
+reconnect_hurry(Reconnect *reconnect)
+{
+	reconnect->due_us = 0;
+}
+
+bool
+reconnect_is_local(const char *host)
+{
+	return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
+		   strcmp(host, "::1") == 0;
 }

@@ -35,6 +35,9 @@ int64_t reconnect_due_us(const Reconnect *reconnect);
 /* A try failed, or the connection was lost. */
 void reconnect_failed(Reconnect *reconnect, bool refused, int64_t now_us);
 
+/* The next try is due at once. */
+void reconnect_hurry(Reconnect *reconnect);
+
 /* The broker let us in. The pauses stay as they are: it may throw us out at once. */
 void reconnect_reached(Reconnect *reconnect);
 
@@ -44,5 +47,8 @@ void reconnect_lasted(Reconnect *reconnect, int64_t duration_us);
 /* Does an AMQP reply code mean "no" rather than "not now"? declaring: while a queue was declared,
  * where a queue of another kind is in the way. */
 bool reconnect_is_refusal(int reply_code, bool declaring);
+
+/* Is this host this machine, by its name or address? */
+bool reconnect_is_local(const char *host);
 
 #endif

@@ -26,6 +26,7 @@
 struct RedisLink
 {
 	RedisUrl     url;
+	TlsContext  *certificates;
 	RedisState   state;
 	Stream      *stream;
 	redisReader *reader;
@@ -51,13 +52,14 @@ link_enter(RedisLink *link, RedisState state)
 }
 
 RedisLink *
-redis_link_new(const RedisUrl *url, uint64_t seed)
+redis_link_new(const RedisUrl *url, TlsContext *certificates, uint64_t seed)
 {
 	RedisLink *link = calloc(1, sizeof(*link));
 
 	if (link == NULL)
 		return NULL;
 	link->url = *url;
+	link->certificates = certificates;
 	link->stream = stream_new(OUTPUT_LIMIT_BYTES);
 	backoff_init(&link->pause, FIRST_PAUSE_US, LONGEST_PAUSE_US, seed);
 	backoff_init(&link->settings_pause, FIRST_SETTINGS_PAUSE_US, LONGEST_SETTINGS_PAUSE_US, seed);
@@ -65,6 +67,14 @@ redis_link_new(const RedisUrl *url, uint64_t seed)
 		return link;
 	redis_link_free(link);
 	return NULL;
+}
+
+void
+redis_link_renew(RedisLink *link, const RedisUrl *url, TlsContext *certificates)
+{
+	memcpy(link->url.password, url->password, sizeof(link->url.password));
+	link->certificates = certificates;
+	link->retry_due_us = 0;
 }
 
 static void
@@ -186,6 +196,7 @@ begin_connecting(RedisLink *link, int64_t now_us)
 
 	link_enter(link, REDIS_CONNECTING);
 	snprintf(link->lost_text, sizeof(link->lost_text), "connection closed");
+	stream_set_tls(link->stream, link->url.tls ? link->certificates : NULL);
 	if (link->url.path[0] != '\0')
 		result = stream_connect_unix(link->stream, link->url.path, now_us, REDIS_CONNECT_LIMIT_US,
 									 &error);
@@ -216,7 +227,7 @@ read_answers(RedisLink *link, int64_t now_us)
 			link_lost(link, "an answer is larger than 64 MB", true, now_us);
 			return;
 		}
-		if (n > 0 && (size_t) n < sizeof(buffer))
+		if (n > 0 && (size_t) n < sizeof(buffer) && !stream_has_pending(link->stream))
 			return;
 	}
 	/* What came before the end is still handed out: maybe it says why (too many clients). */
@@ -407,6 +418,8 @@ redis_link_due_us(const RedisLink *link)
 		return link->announce_lost ? 0 : link->retry_due_us;
 	if (link->state == REDIS_CONNECTING)
 		return due_us;
+	if (stream_has_pending(link->stream))
+		return 0;
 	if (link->unanswered > 0)
 		own_us = link->answer_due_us;
 	return own_us < due_us ? own_us : due_us;

@@ -9,12 +9,13 @@
  * late answer would be taken for that of the next command. The next try comes after a pause, short
  * where the trouble may pass by itself, long where somebody has to change something.
  *
- * Limits: connecting 5 s, every answer 5 s; an idle connection is asked with PING each 30 s.
+ * Limits: connecting (TLS included) 5 s, every answer 5 s; an idle connection is asked with PING each 30 s.
  */
 #ifndef WORKER_REDIS_H
 #define WORKER_REDIS_H
 
 #include "wire/error.h"
+#include "wire/tls.h"
 #include "wire/url.h"
 
 #include <stdbool.h>
@@ -51,9 +52,14 @@ typedef struct RedisEvent
 	const char              *text;  /* LOST: one line, without password */
 } RedisEvent;
 
-/* url: copied. seed: see backoff.h. Begins to connect at the first step. NULL: out of memory. */
-RedisLink *redis_link_new(const RedisUrl *url, uint64_t seed);
+/* url: copied. certificates: for rediss://, borrowed. seed: see backoff.h. Begins to connect at the
+ * first step. NULL: out of memory. */
+RedisLink *redis_link_new(const RedisUrl *url, TlsContext *certificates, uint64_t seed);
 void       redis_link_free(RedisLink *link);
+
+/* Connections to come log in with the password of this URL and use these certificates; if it waits,
+ * it tries again at once. */
+void redis_link_renew(RedisLink *link, const RedisUrl *url, TlsContext *certificates);
 
 /* Moves bytes and looks at time limits. What happened comes out of redis_link_next. */
 void redis_link_step(RedisLink *link, int64_t now_us);

@@ -61,6 +61,7 @@ wait_reply(Replay *replay, uint32_t method, MqEvent *event)
 static bool
 connect_broker(Replay *replay)
 {
+	mq_session_set_tls(replay->session, replay->config->amqp_certificates);
 	for (int i = 0; i < replay->config->amqp_url_count; i++)
 	{
 		const MqUrl *url = &replay->config->amqp_urls[i];

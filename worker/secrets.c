@@ -42,23 +42,67 @@ read_password(const char *option, const char *path, char out[PASSWORD_BYTES], ch
 	return length > 0 && length < PASSWORD_BYTES;
 }
 
+typedef struct Secrets
+{
+	char        amqp[PASSWORD_BYTES], redis[PASSWORD_BYTES]; /* empty: no file */
+	TlsContext *amqp_certificates, *redis_certificates;
+} Secrets;
+
+static bool
+read_certificates(TlsContext **out, const char *side, const TlsFiles *files, bool wanted,
+                  char *error)
+{
+	MqError reason;
+
+	if (!wanted)
+		return true;
+	*out = tls_context_new(files->ca, files->cert, files->key, &reason);
+	if (*out == NULL)
+		snprintf(error, CONFIG_ERROR_BYTES, "certificates for %s: %.400s", side, reason.text);
+	return *out != NULL;
+}
+
+static bool
+read_all(const WorkerConfig *config, Secrets *secrets, char *error)
+{
+	const char *amqp = config->amqp_password_file;
+	const char *redis = config->redis_password_file;
+
+	return (amqp[0] == '\0' || read_password("amqp-password-file", amqp, secrets->amqp, error)) &&
+	       (redis[0] == '\0' ||
+	        read_password("redis-password-file", redis, secrets->redis, error)) &&
+	       read_certificates(&secrets->amqp_certificates, "--amqp-url", &config->amqp_tls,
+	                         config_amqp_has_tls(config), error) &&
+	       read_certificates(&secrets->redis_certificates, "--redis-url", &config->redis_tls,
+	                         config->redis_url.tls, error);
+}
+
+static void
+swap_certificates(TlsContext **a, TlsContext **b)
+{
+	TlsContext *old = *a;
+
+	*a = *b;
+	*b = old;
+}
+
 bool
 secrets_read(WorkerConfig *config, char error[CONFIG_ERROR_BYTES])
 {
-	bool has_amqp = config->amqp_password_file[0] != '\0';
-	bool has_redis = config->redis_password_file[0] != '\0';
-	char amqp[PASSWORD_BYTES] = "";
-	char redis[PASSWORD_BYTES] = "";
-	bool fine = (!has_amqp ||
-	             read_password("amqp-password-file", config->amqp_password_file, amqp, error)) &&
-	            (!has_redis ||
-	             read_password("redis-password-file", config->redis_password_file, redis, error));
+	Secrets secrets = {0};
+	bool    fine = read_all(config, &secrets, error);
 
-	for (int i = 0; fine && has_amqp && i < config->amqp_url_count; i++)
-		memcpy(config->amqp_urls[i].password, amqp, sizeof(amqp));
-	if (fine && has_redis)
-		memcpy(config->redis_url.password, redis, sizeof(redis));
-	explicit_bzero(amqp, sizeof(amqp));
-	explicit_bzero(redis, sizeof(redis));
+	if (fine)
+	{
+		for (int i = 0; secrets.amqp[0] != '\0' && i < config->amqp_url_count; i++)
+			memcpy(config->amqp_urls[i].password, secrets.amqp, sizeof(secrets.amqp));
+		if (secrets.redis[0] != '\0')
+			memcpy(config->redis_url.password, secrets.redis, sizeof(secrets.redis));
+		swap_certificates(&config->amqp_certificates, &secrets.amqp_certificates);
+		swap_certificates(&config->redis_certificates, &secrets.redis_certificates);
+	}
+	tls_context_free(secrets.amqp_certificates);
+	tls_context_free(secrets.redis_certificates);
+	explicit_bzero(&secrets, sizeof(secrets));
 	return fine;
 }

@@ -12,12 +12,15 @@
 #include "worker/consumer.h"
 #include "worker/dead_letter.h"
 #include "worker/deletion.h"
-#include "worker/http.h"
 #include "worker/intake.h"
+#include "worker/onlookers.h"
 #include "worker/redis.h"
+#include "worker/secrets.h"
+#include "worker/trouble.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +35,6 @@
 #define GIVE_BACK_US ((int64_t) 60000000)               /* Redis is away for so long */
 #define STEADY_US ((int64_t) 2000000)                   /* and back for so long, to consume again */
 #define ASK_QUEUE_US ((int64_t) 5000000)                /* its length, for those who look */
-#define MAX_KEYS_LOGGED 100                             /* in a second, at debug level */
-#define REASON_LOG_US ((int64_t) 10000000)              /* another reason is told after so long */
 
 typedef enum WorkerState
 {
@@ -47,20 +48,10 @@ typedef enum WorkerState
 static const char *const state_names[] = {"starting", "consuming", "waiting for broker",
 										  "waiting for redis", "stopping"};
 
-/* Why one side does not work at present. */
-typedef struct Trouble
-{
-	bool    present;
-	bool    is_news; /* not told to the log yet */
-	char    reason[512];
-	char    told_reason[512];
-	int64_t told_us;
-} Trouble;
-
 typedef struct Worker
 {
-	const WorkerConfig *config;
-	int                 stop_fd;
+	WorkerConfig       *config;
+	int                 signal_fd;
 	WorkerState         state;
 	Consumer           *consumer;
 	RedisLink          *redis;
@@ -78,15 +69,13 @@ typedef struct Worker
 	bool    failed;
 
 	Intake    intake;
-	Http     *http; /* NULL: nobody may look */
+	Onlookers onlookers;
 	Side      broker_side, redis_side;
 	Histogram delay;
 	char      last_error[512];
 	int64_t   ask_queue_due_us;
 
 	uint64_t messages, dead_lettered;
-	uint64_t keys_logged; /* in the second since keys_logged_us */
-	int64_t  keys_logged_us;
 	bool     scan_refused, letters_stuck; /* as told to the log */
 } Worker;
 
@@ -99,26 +88,11 @@ worker_fail(Worker *worker, const char *reason)
 	worker->failed = true;
 }
 
-/* Each retry sets it again; told is the first reason, and another one after a while. */
 static void
-trouble_set(Worker *worker, Trouble *trouble, const char *reason)
+side_failed(Worker *worker, Trouble *trouble, const char *reason)
 {
-	int64_t now_us = worker->now_us;
-
 	snprintf(worker->last_error, sizeof(worker->last_error), "%s", reason);
-	snprintf(trouble->reason, sizeof(trouble->reason), "%s", reason);
-	if (!trouble->present || (strcmp(trouble->reason, trouble->told_reason) != 0 &&
-							  now_us >= trouble->told_us + REASON_LOG_US))
-		trouble->is_news = true;
-	trouble->present = true;
-}
-
-static void
-trouble_told(Trouble *trouble, int64_t now_us)
-{
-	trouble->is_news = false;
-	trouble->told_us = now_us;
-	memcpy(trouble->told_reason, trouble->reason, sizeof(trouble->reason));
+	trouble_set(trouble, reason, worker->now_us);
 }
 
 static WorkerState
@@ -213,7 +187,7 @@ static void
 redis_went(Worker *worker, const char *reason)
 {
 	deletion_lost(worker->deletion);
-	trouble_set(worker, &worker->redis_trouble, reason);
+	side_failed(worker, &worker->redis_trouble, reason);
 	worker->redis_back_since_us = 0;
 	if (worker->redis_away_since_us == 0)
 		worker->redis_away_since_us = worker->now_us;
@@ -244,15 +218,6 @@ take_reply(Worker *worker, const struct redisReply *reply)
 		redis_came(worker);
 }
 
-static int64_t
-wall_clock_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 static void
 message_done(Worker *worker, TagRef ref)
 {
@@ -262,20 +227,12 @@ message_done(Worker *worker, TagRef ref)
 		histogram_add(&worker->delay, wall_clock_us() - ref.created_at_us);
 }
 
-/* "Was my key deleted, and when?" Not every one of a million a second. */
 static void
-log_deleted(void *context, MqBytes key)
+tell_deleted(void *context, MqBytes key)
 {
 	Worker *worker = context;
-	char    text[1000];
 
-	if (worker->now_us >= worker->keys_logged_us + 1000000)
-	{
-		worker->keys_logged_us = worker->now_us;
-		worker->keys_logged = 0;
-	}
-	if (worker->keys_logged++ < MAX_KEYS_LOGGED)
-		log_line(LEVEL_DEBUG, "deleted", "key", log_printable(key, text, sizeof(text)), NULL);
+	intake_log_deleted(&worker->intake, key, worker->now_us);
 }
 
 /* Returns whether anything happened. */
@@ -397,7 +354,7 @@ consumer_turn(Worker *worker)
 			break;
 		case CONSUMER_EVENT_LOST:
 			forget_deliveries(worker);
-			trouble_set(worker, &worker->broker_trouble, event.text);
+			side_failed(worker, &worker->broker_trouble, event.text);
 			break;
 		}
 	}
@@ -441,16 +398,42 @@ mind_absence(Worker *worker)
 }
 
 static void
-take_stop_requests(Worker *worker)
+take_stop_request(Worker *worker)
+{
+	if (worker->stop_requests++ > 0)
+		return;
+	worker->stop_due_us = worker->now_us + worker->config->stop_timeout_us;
+	deletion_hurry(worker->deletion);
+}
+
+/* SIGHUP: passwords and certificates, for connections to come. */
+static void
+reload_secrets(Worker *worker)
+{
+	WorkerConfig *config = worker->config;
+	char          error[CONFIG_ERROR_BYTES];
+
+	if (!secrets_read(config, error))
+	{
+		log_line(LEVEL_WARNING, "reload failed", "reason", error, NULL);
+		return;
+	}
+	log_line(LEVEL_INFO, "reloaded", NULL);
+	redis_link_renew(worker->redis, &config->redis_url, config->redis_certificates);
+	consumer_hurry(worker->consumer);
+}
+
+static void
+take_signals(Worker *worker)
 {
 	struct signalfd_siginfo info;
 
-	while (read(worker->stop_fd, &info, sizeof(info)) == (ssize_t) sizeof(info))
+	while (read(worker->signal_fd, &info, sizeof(info)) == (ssize_t) sizeof(info))
 	{
-		if (worker->stop_requests++ > 0)
-			continue;
-		worker->stop_due_us = worker->now_us + worker->config->stop_timeout_us;
-		deletion_hurry(worker->deletion);
+		if (info.ssi_signo == SIGHUP)
+			reload_secrets(worker);
+		else
+			take_stop_request(worker);
 	}
 }
 
@@ -520,7 +503,8 @@ worker_figures(void *context, Figures *figures)
 static int64_t
 ask_queue_due_us(const Worker *worker)
 {
-	bool wanted = worker->http != NULL && consumer_state(worker->consumer) == CONSUMER_CONSUMING;
+	bool wanted = onlookers_want_queue(&worker->onlookers) &&
+				  consumer_state(worker->consumer) == CONSUMER_CONSUMING;
 
 	return wanted ? worker->ask_queue_due_us : STREAM_NEVER;
 }
@@ -530,14 +514,12 @@ mind_onlookers(Worker *worker)
 {
 	side_note(&worker->broker_side, consumer_state(worker->consumer) >= CONSUMER_PAUSED);
 	side_note(&worker->redis_side, redis_is_usable(worker));
-	if (worker->http == NULL)
-		return;
 	if (worker->now_us >= ask_queue_due_us(worker))
 	{
 		consumer_ask_queue(worker->consumer);
 		worker->ask_queue_due_us = worker->now_us + ASK_QUEUE_US;
 	}
-	http_step(worker->http);
+	onlookers_step(&worker->onlookers, worker->now_us);
 }
 
 /* ---- the loop ---- */
@@ -558,7 +540,7 @@ next_due_us(const Worker *worker)
 	due_us = earlier(due_us, dead_letters_due_us(worker->dead_letters));
 	if (redis_link_state(worker->redis) == REDIS_READY)
 		due_us = earlier(due_us, deletion_due_us(worker->deletion));
-	due_us = earlier(due_us, http_due_us(worker->http, worker->now_us));
+	due_us = earlier(due_us, onlookers_due_us(&worker->onlookers, worker->now_us));
 	due_us = earlier(due_us, ask_queue_due_us(worker));
 	if (worker->stop_requests > 0)
 		due_us = earlier(due_us, worker->stop_due_us);
@@ -585,12 +567,12 @@ static void
 wait_for_events(Worker *worker, bool busy)
 {
 	struct pollfd fds[POLLED] = {
-		poll_entry(worker->stop_fd, STREAM_WANT_READ),
+		poll_entry(worker->signal_fd, STREAM_WANT_READ),
 		poll_entry(consumer_fd(worker->consumer), consumer_wants(worker->consumer)),
 		poll_entry(redis_link_fd(worker->redis), redis_link_wants(worker->redis)),
 		poll_entry(dead_letters_fd(worker->dead_letters),
 				   dead_letters_wants(worker->dead_letters)),
-		poll_entry(http_fd(worker->http), STREAM_WANT_READ),
+		poll_entry(onlookers_fd(&worker->onlookers), STREAM_WANT_READ),
 	};
 	int64_t due_us = next_due_us(worker);
 	int64_t wait_ms = -1;
@@ -606,7 +588,7 @@ wait_for_events(Worker *worker, bool busy)
 	poll(fds, POLLED, busy ? 0 : (int) wait_ms);
 	worker->now_us = mq_clock_us();
 	if ((fds[0].revents & POLLIN) != 0)
-		take_stop_requests(worker);
+		take_signals(worker);
 }
 
 /* In this order a delivery becomes an UNLINK, and an answer an acknowledgement, in one turn. */
@@ -629,19 +611,14 @@ turn(Worker *worker)
 }
 
 static bool
-listen_for_onlookers(Worker *worker)
+open_onlookers(Worker *worker)
 {
-	const ListenAddress *address = &worker->config->metrics_listen;
-	HttpSource           source = {.context = worker, .figures = worker_figures};
-	char                 reason[200];
+	HttpSource source = {.context = worker, .figures = worker_figures};
+	char       reason[200];
 
-	if (address->host[0] == '\0')
+	if (onlookers_open(&worker->onlookers, worker->config, source, worker->now_us, reason,
+					   sizeof(reason)))
 		return true;
-	worker->http = http_new(address, source);
-	if (worker->http != NULL)
-		return true;
-	snprintf(reason, sizeof(reason), "--metrics-listen: %s:%u: %s", address->host, address->port,
-			 strerror(errno));
 	worker_fail(worker, reason);
 	return false;
 }
@@ -651,7 +628,7 @@ worker_open(Worker *worker)
 {
 	DeletionOutput output = {.context = worker,
 							 .send = send_to_redis,
-							 .deleted = log_enabled(LEVEL_DEBUG) ? log_deleted : NULL};
+							 .deleted = log_enabled(LEVEL_DEBUG) ? tell_deleted : NULL};
 	uint64_t       seed = (uint64_t) getpid() << 32 ^ (uint64_t) mq_clock_us();
 
 	worker->now_us = mq_clock_us();
@@ -659,26 +636,27 @@ worker_open(Worker *worker)
 	redis_url_describe(&worker->config->redis_url, worker->redis_name,
 					   sizeof(worker->redis_name));
 	worker->consumer = consumer_new(worker->config, seed);
-	worker->redis = redis_link_new(&worker->config->redis_url, seed + 1);
+	worker->redis = redis_link_new(&worker->config->redis_url, worker->config->redis_certificates, seed + 1);
 	worker->deletion = deletion_new(output, worker->config->key_prefix,
 									 worker->config->second_delete_us);
 	worker->dead_letters = dead_letters_new(worker->config, seed + 2);
-	worker->intake = (Intake){.config = worker->config,
-							  .deletion = worker->deletion,
-							  .dead_letters = worker->dead_letters};
 	if (worker->consumer == NULL || worker->redis == NULL || worker->deletion == NULL ||
 		worker->dead_letters == NULL)
 	{
 		worker_fail(worker, "out of memory");
 		return false;
 	}
-	return listen_for_onlookers(worker);
+	worker->intake = (Intake){.config = worker->config,
+							  .deletion = worker->deletion,
+							  .dead_letters = worker->dead_letters};
+	return open_onlookers(worker);
 }
 
 static void
 worker_close(Worker *worker)
 {
-	http_free(worker->http);
+	if (worker->intake.config != NULL)
+		onlookers_close(&worker->onlookers);
 	if (worker->dead_letters != NULL)
 		dead_letters_free(worker->dead_letters);
 	consumer_free(worker->consumer);
@@ -700,9 +678,9 @@ log_stopped(const Worker *worker)
 }
 
 int
-worker_run(const WorkerConfig *config, int stop_fd)
+worker_run(WorkerConfig *config, int signal_fd)
 {
-	Worker worker = {.config = config, .stop_fd = stop_fd};
+	Worker worker = {.config = config, .signal_fd = signal_fd};
 
 	if (worker_open(&worker))
 	{

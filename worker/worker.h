@@ -2,7 +2,7 @@
  * worker.h
  *    Joins the parts: deliveries become deletions, deletions become acknowledgements.
  *
- * One event loop, no threads. What has arrived is taken at once, never waited for more; while Redis
+ * One event loop; no thread has a part in the work (report.h has one). What has arrived is taken at once, never waited for more; while Redis
  * works on it, the next deliveries are read.
  *
  * States, each change one line in the log:
@@ -19,9 +19,10 @@
 
 #include "worker/config.h"
 
-/* Runs until told to stop. stop_fd: readable (and then read) once for each request to stop; the
- * second one does not wait for what is in flight. Returns the exit status: 0, or 1 after a failure
+/* Runs until told to stop. signal_fd: a signalfd. SIGTERM, SIGINT: a request to stop; the second one
+ * does not wait for what is in flight. SIGHUP: password and certificate files are read again, into
+ * config. Returns the exit status: 0, or 1 after a failure
  * that the log tells. */
-int worker_run(const WorkerConfig *config, int stop_fd);
+int worker_run(WorkerConfig *config, int signal_fd);
 
 #endif

@@ -133,7 +133,7 @@ bad_options_are_named(void **state)
 {
 	refused("--nonsense", "unknown option --nonsense (see --help)");
 	refused("--nonsense=secret", "unknown option --nonsense (see --help)");
-	refused("--report-to=1", "unknown option --report-to (see --help)");
+	refused("--report-to=1", "--report-to: is not a connection string or URI of libpq");
 	refused("--metrics-listen=0", "--metrics-listen: must be address:port, the port 1 to 65535");
 	refused("--metrics-listen=h:1", "--metrics-listen: must be address:port, the address numeric");
 	refused("secret", "unexpected argument 1: options begin with -- (see --help)");
@@ -164,11 +164,8 @@ a_bad_variable_is_named(void **state)
 }
 
 static void
-what_is_not_built_is_refused(void **state)
+several_caches_are_not_built(void **state)
 {
-	refused("--amqp-url=amqps://h", "--amqp-url: amqps:// is not supported: this version has no TLS");
-	refused("--redis-url=rediss://h",
-			"--redis-url: rediss:// is not supported: this version has no TLS");
 	assert_int_equal(load("--redis-url=redis+sentinel://h1:1,h2:2/master", NULL), CONFIG_BAD);
 	assert_int_equal(load("--redis-url=redis+cluster://h1:1", NULL), CONFIG_BAD);
 	assert_int_equal(load("--redis-url=redis://a", "--redis-url=redis://b", NULL), CONFIG_BAD);
@@ -181,7 +178,7 @@ errors_show_no_password(void **state)
 	static const char *const urls[] = {
 		"--amqp-url=amqp://u:secret@h:99999", "--amqp-url=http://u:secret@h",
 		"--amqp-url=amqp://u:secret%zz@h", "--redis-url=redis://u:secret@h/x",
-		"--redis-url=redis://u:secret@h:0", "--amqp-url=amqps://u:secret@h"};
+		"--redis-url=redis://u:secret@h:0", "--amqp-url=amqps://u:secret@h:x"};
 
 	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++)
 	{
@@ -351,15 +348,38 @@ where_to_listen(void **state)
 }
 
 static void
+certificates_are_read_at_once(void **state)
+{
+	assert_int_equal(load("--amqp-url=amqp://a,amqps://b", "--redis-url=rediss://h", NULL),
+					 CONFIG_RUN);
+	assert_non_null(config.amqp_certificates);
+	assert_non_null(config.redis_certificates);
+	assert_int_equal(config.amqp_urls[1].port, 5671);
+	assert_int_equal(load("--amqp-url=amqps://b", "--amqp-ca-file=/nowhere", NULL), CONFIG_BAD);
+	assert_non_null(strstr(error, "/nowhere"));
+	refused("--amqp-ca-file=/nowhere",
+			"--amqp-ca-file, -cert-file, -key-file: no --amqp-url is amqps://");
+	refused("--redis-key-file=/nowhere",
+			"--redis-ca-file, -cert-file, -key-file: --redis-url is not rediss://");
+	assert_int_equal(load(NULL), CONFIG_RUN);
+	assert_null(config.amqp_certificates);
+}
+
+static void
 passwords_are_wiped_from_the_arguments(void **state)
 {
 	char  equals[] = "--amqp-url=amqp://u:se:cr@et@host/v";
 	char  list[] = "amqp://a:one@h1,amqp://b:two@h2";
 	char  plain[] = "--redis-url=redis://host:6379/0";
 	char  empty_user[] = "redis://:pw@host";
-	char *argv[] = {"outbox-worker", equals, "--amqp-url", list, plain, empty_user};
+	char  conninfo[] = "--report-to=host=x password=se cret";
+	char  behind[] = "user=y password = secret";
+	char *argv[] = {"outbox-worker", equals,   "--amqp-url",  list,  plain,
+					empty_user,      conninfo, "--report-to", behind};
 
-	config_wipe_arguments(6, argv);
+	config_wipe_arguments(9, argv);
+	assert_string_equal(conninfo, "--report-to=host=x password=xxxxxxx");
+	assert_null(strstr(behind, "secret"));
 	assert_string_equal(equals, "--amqp-url=amqp://u:xxxxxxxx@host/v");
 	assert_null(strstr(list, "one"));
 	assert_null(strstr(list, "two"));
@@ -370,7 +390,7 @@ passwords_are_wiped_from_the_arguments(void **state)
 static void
 help_names_what_is_built_and_nothing_else(void **state)
 {
-	static const char *const absent[] = {"--report-to", "rediss", "sentinel"};
+	static const char *const absent[] = {"sentinel", "cluster:"};
 	char  *text = NULL;
 	size_t size = 0;
 	FILE  *out = open_memstream(&text, &size);
@@ -396,13 +416,14 @@ main(void)
 		cmocka_unit_test_setup(help_and_version_win, no_environment),
 		cmocka_unit_test_setup(bad_options_are_named, no_environment),
 		cmocka_unit_test_setup(a_bad_variable_is_named, no_environment),
-		cmocka_unit_test_setup(what_is_not_built_is_refused, no_environment),
+		cmocka_unit_test_setup(several_caches_are_not_built, no_environment),
 		cmocka_unit_test_setup(errors_show_no_password, no_environment),
 		cmocka_unit_test_setup(password_files, no_environment),
 		cmocka_unit_test_setup(a_file_counts_before_the_defaults_only, no_environment),
 		cmocka_unit_test_setup(mistakes_in_a_file_are_named_with_their_line, no_environment),
 		cmocka_unit_test_setup(files_that_are_none, no_environment),
 		cmocka_unit_test_setup(where_to_listen, no_environment),
+		cmocka_unit_test_setup(certificates_are_read_at_once, no_environment),
 		cmocka_unit_test_setup(one_errand_at_a_time, no_environment),
 		cmocka_unit_test_setup(passwords_are_wiped_from_the_arguments, no_environment),
 		cmocka_unit_test_setup(help_names_what_is_built_and_nothing_else, no_environment),
