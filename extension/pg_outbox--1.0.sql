@@ -280,6 +280,29 @@ CREATE FUNCTION outbox.adopt() RETURNS void
 COMMENT ON FUNCTION outbox.adopt() IS
     'makes a copied outbox this database''s own, and forgets every event recorded before';
 
+CREATE FUNCTION outbox.report_consumer(
+    name text, state text, messages bigint, keys_deleted bigint, dead_lettered bigint,
+    delay_p50_ms double precision, delay_p99_ms double precision, last_error text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_report_consumer';
+COMMENT ON FUNCTION outbox.report_consumer(text, text, bigint, bigint, bigint, double precision,
+                                           double precision, text) IS
+    'a consumer tells how it is: outbox-worker --report-to, each second; kept in shared memory';
+
+CREATE FUNCTION outbox.consumer_status(
+    OUT name text, OUT state text, OUT reported_at timestamptz,
+    OUT messages bigint, OUT keys_deleted bigint, OUT dead_lettered bigint,
+    OUT delay_p50_ms double precision, OUT delay_p99_ms double precision, OUT last_error text)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'outbox_consumer_status';
+COMMENT ON FUNCTION outbox.consumer_status() IS 'behind outbox.consumer';
+
+CREATE VIEW outbox.consumer AS
+    SELECT name, state, reported_at, messages, keys_deleted, dead_lettered, delay_p50_ms,
+           delay_p99_ms, last_error
+      FROM outbox.consumer_status();
+COMMENT ON VIEW outbox.consumer IS
+    'the last report of each worker; a delay runs from the event''s created_at to the key''s deletion';
+
 -- ---- Rights ----------------------------------------------------------------------------------------
 -- Whoever calls these functions or makes triggers needs a GRANT; who writes a watched table needs none.
 
@@ -293,6 +316,9 @@ GRANT SELECT (id, xid, created_at, exchange, routing_key) ON outbox.event TO pg_
 GRANT SELECT ON outbox.watched, outbox.lag, outbox.relay TO pg_monitor;
 GRANT EXECUTE ON FUNCTION outbox.relay_status(), outbox.lag_status() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION outbox.trigger_details(oid) TO pg_monitor;
+
+GRANT SELECT ON outbox.consumer TO pg_monitor;
+GRANT EXECUTE ON FUNCTION outbox.consumer_status() TO pg_monitor;
 
 -- ---- The last step: this instance's name, its first position, and a word to the launcher -----------
 

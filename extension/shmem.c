@@ -10,6 +10,7 @@
 
 #include "extension/shmem.h"
 
+#include "extension/consumer.h"
 #include "extension/event.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -30,6 +31,7 @@ shmem_request(void)
 	if (previous_request_hook != NULL)
 		previous_request_hook();
 	RequestAddinShmemSpace(sizeof(OutboxShared));
+	RequestAddinShmemSpace(consumer_shmem_size());
 }
 
 static void
@@ -65,6 +67,7 @@ shmem_startup(void)
 		for (int i = 0; i < OUTBOX_MAX_DATABASES; i++)
 			slot_init(&outbox_shared->slots[i], tranche);
 	}
+	consumer_shmem_startup(outbox_shared->tranche);
 	LWLockRelease(AddinShmemInitLock);
 	LWLockRegisterTranche(outbox_shared->tranche, "pg_outbox");
 }
