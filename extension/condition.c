@@ -7,9 +7,9 @@
  * evaluates it before it even queues a trigger, follows renamed columns, and dumps it as SQL.
  *
  * A trigger for INSERT may not speak of OLD, nor one for DELETE of NEW. So each has a tree of its
- * own, in which the columns of the row that is not there are NULL constants. A whole row that is not
- * there must not be one: a constant of the table's row type would forbid every ALTER TABLE. It is the
- * second element of an array that has only the other row, which is NULL, too.
+ * own, in which the columns of the row that is not there are NULL constants. A whole row that is
+ * not there must not be one: a constant of the table's row type would forbid every ALTER TABLE. It
+ * is the second element of an array that has only the other row, which is NULL, too.
  */
 #include "postgres.h"
 

@@ -54,7 +54,7 @@ typedef struct Emitted
 	List         *keys; /* of char * */
 } Emitted;
 
-/* ---- jsonb to rows ---------------------------------------------------------------------------- */
+/* ---- jsonb to rows -------------------------------------------------------------------------- */
 
 /* base: a row (composite datum) whose values the jsonb need not repeat, or NULL. */
 static HeapTupleHeader
@@ -117,7 +117,7 @@ make_rows(Change *change, FunctionCallInfo fcinfo)
 		                            populate_row(change->relation, old_row, PG_GETARG_DATUM(2)));
 }
 
-/* ---- would the trigger fire? ------------------------------------------------------------------ */
+/* ---- would the trigger fire? ---------------------------------------------------------------- */
 
 static bool
 is_for_operation(const Trigger *trigger, const Change *change)
@@ -180,7 +180,7 @@ changes_what_counts(const TemplateSet *set, const Change *change)
 	                              change->new_row, columns, count);
 }
 
-/* ---- which keys? ------------------------------------------------------------------------------ */
+/* ---- which keys? ---------------------------------------------------------------------------- */
 
 static bool
 is_known(const Emitted *emitted, const char *key)
