@@ -135,15 +135,24 @@ number_messages(EventWriter *writer, uint64 to)
 		pending_set_numbered(to);
 }
 
+/* At commit, the statement that failed is COMMIT, and "disk full" alone would puzzle. */
+static void
+add_context(void *arg)
+{
+	errcontext("writing what this transaction recorded for pg_outbox");
+}
+
 /* The top-level transaction's id, whichever subtransaction writes: a window knows no others. */
 void
 flush_write(uint64 from, uint64 to, bool last)
 {
-	uint64       xid = U64FromFullTransactionId(GetTopFullTransactionId());
-	EventWriter *writer;
+	uint64               xid = U64FromFullTransactionId(GetTopFullTransactionId());
+	ErrorContextCallback context = {error_context_stack, add_context, NULL};
+	EventWriter         *writer;
 
 	if (from == to)
 		return;
+	error_context_stack = &context;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	writer = event_writer_begin(shmem_current_table());
 	number_messages(writer, from);
@@ -153,4 +162,5 @@ flush_write(uint64 from, uint64 to, bool last)
 		event_writer_tick(writer);
 	event_writer_end(writer);
 	PopActiveSnapshot();
+	error_context_stack = context.previous;
 }
