@@ -28,7 +28,7 @@ BEGIN
                 body       text NOT NULL,
                 views      integer NOT NULL DEFAULT 0,
                 updated_at timestamptz NOT NULL DEFAULT now()
-            ) WITH (autovacuum_enabled = off);
+            ) WITH (fillfactor = 45, autovacuum_enabled = off);
             CREATE INDEX ON bench.%1$I (author_id, id DESC);
             INSERT INTO bench.%1$I (id, author_id, title, body)
                 SELECT n, n %% 1000, ''title '' || n, repeat(md5(n::text), 8)
