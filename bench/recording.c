@@ -21,7 +21,6 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,16 +38,18 @@
 #define ROWS 100000
 #define WAIT_LIMIT_MS 60000
 
-typedef struct Turn
+typedef enum Figure
 {
-	double cpu_us;  /* of the backend, for one transaction or statement */
-	double time_us; /* the same, by the clock */
-	double rate;    /* transactions in a second */
-} Turn;
+	CPU_US,  /* of the backend, for one transaction or statement */
+	TIME_US, /* the same, by the clock */
+	RATE,    /* transactions in a second */
+	FIGURES
+} Figure;
 
+static char        table_names[MAX_SQL];
 static const char *tables[MAX_TABLES];
 static int         table_count;
-static Turn        turns[MAX_TABLES][MAX_ROUNDS];
+static double      turns[MAX_TABLES][MAX_ROUNDS][FIGURES];
 
 static void __attribute__((format(printf, 1, 2), noreturn)) fail(const char *format, ...)
 {
@@ -152,7 +153,7 @@ send_update(PGconn *postgres, const char *table, int64_t number)
 /* By the table's procedure: a client that is woken for each answer costs the backend more than what is
  * measured here, and not always as much. */
 static void
-measure_single(PGconn *postgres, const char *table, int64_t count, Turn *turn)
+measure_single(PGconn *postgres, const char *table, int64_t count, double *turn)
 {
 	clockid_t clock = backend_clock(postgres);
 	double    began_us, began_cpu_us;
@@ -161,12 +162,12 @@ measure_single(PGconn *postgres, const char *table, int64_t count, Turn *turn)
 	began_us = clock_us(CLOCK_MONOTONIC);
 	began_cpu_us = clock_us(clock);
 	run_sql(postgres, "CALL %s_updates(%d, %lld)", table, WARM_UP_COUNT, (long long) count);
-	turn->cpu_us = (clock_us(clock) - began_cpu_us) / (double) count;
-	turn->time_us = (clock_us(CLOCK_MONOTONIC) - began_us) / (double) count;
+	turn[CPU_US] = (clock_us(clock) - began_cpu_us) / (double) count;
+	turn[TIME_US] = (clock_us(CLOCK_MONOTONIC) - began_us) / (double) count;
 }
 
 static void
-measure_bulk(PGconn *postgres, const char *table, Turn *turn)
+measure_bulk(PGconn *postgres, const char *table, double *turn)
 {
 	clockid_t clock = backend_clock(postgres);
 	double    began_us, began_cpu_us;
@@ -174,8 +175,8 @@ measure_bulk(PGconn *postgres, const char *table, Turn *turn)
 	began_us = clock_us(CLOCK_MONOTONIC);
 	began_cpu_us = clock_us(clock);
 	run_sql(postgres, "UPDATE %s SET views = views + 1", table);
-	turn->cpu_us = clock_us(clock) - began_cpu_us;
-	turn->time_us = clock_us(CLOCK_MONOTONIC) - began_us;
+	turn[CPU_US] = clock_us(clock) - began_cpu_us;
+	turn[TIME_US] = clock_us(CLOCK_MONOTONIC) - began_us;
 }
 
 /* Takes what has arrived; true: the answer is complete. */
@@ -228,13 +229,13 @@ run_writers(PGconn **clients, int count, const char *table, double until_us)
 }
 
 static void
-measure_writers(PGconn **clients, int count, const char *table, double seconds, Turn *turn)
+measure_writers(PGconn **clients, int count, const char *table, double seconds, double *turn)
 {
 	double  began_us = clock_us(CLOCK_MONOTONIC);
 	int64_t done = run_writers(clients, count, table, began_us + seconds * 1e6);
 
-	turn->time_us = clock_us(CLOCK_MONOTONIC) - began_us;
-	turn->rate = (double) done / turn->time_us * 1e6;
+	turn[TIME_US] = clock_us(CLOCK_MONOTONIC) - began_us;
+	turn[RATE] = (double) done / turn[TIME_US] * 1e6;
 }
 
 /* Statement by statement, since VACUUM allows no company. */
@@ -275,15 +276,14 @@ prepare_state(PGconn *postgres, const char *state)
 }
 
 static void
-print_figures(const char *name, size_t offset, int rounds)
+print_figures(const char *name, Figure figure, int rounds)
 {
 	printf("\"%s\": {", name);
 	for (int i = 0; i < table_count; i++)
 	{
 		printf("%s\"%s\": [", i == 0 ? "" : ", ", tables[i]);
 		for (int round = 0; round < rounds; round++)
-			printf("%s%.3f", round == 0 ? "" : ", ",
-			       *(double *) ((char *) &turns[i][round] + offset));
+			printf("%s%.3f", round == 0 ? "" : ", ", turns[i][round][figure]);
 		printf("]");
 	}
 	printf("}");
@@ -292,11 +292,10 @@ print_figures(const char *name, size_t offset, int rounds)
 static void
 name_tables(void)
 {
-	char *names = strdup(need("BENCH_TABLES"));
-
-	if (names == NULL)
-		fail("out of memory");
-	for (char *name = strtok(names, " "); name != NULL; name = strtok(NULL, " "))
+	if (snprintf(table_names, sizeof(table_names), "%s", need("BENCH_TABLES")) >=
+	    (int) sizeof(table_names))
+		fail("BENCH_TABLES is too long");
+	for (char *name = strtok(table_names, " "); name != NULL; name = strtok(NULL, " "))
 	{
 		if (table_count == MAX_TABLES || strlen(name) > MAX_TABLE_NAME)
 			fail("BENCH_TABLES: too many or too long");
@@ -318,13 +317,13 @@ single(int rounds, int64_t count)
 			int turn = (round + i) % table_count;
 
 			run_each(postgres, need("BENCH_BETWEEN"));
-			measure_single(postgres, tables[turn], count, &turns[turn][round]);
+			measure_single(postgres, tables[turn], count, turns[turn][round]);
 		}
 	PQfinish(postgres);
 	printf("{");
-	print_figures("cpu_us", offsetof(Turn, cpu_us), rounds);
+	print_figures("cpu_us", CPU_US, rounds);
 	printf(", ");
-	print_figures("time_us", offsetof(Turn, time_us), rounds);
+	print_figures("time_us", TIME_US, rounds);
 	printf("}\n");
 }
 
@@ -342,14 +341,14 @@ bulk(int rounds, const char *state)
 			int turn = (round + i) % table_count;
 
 			run_each(postgres, need("BENCH_BETWEEN"));
-			measure_bulk(postgres, tables[turn], &turns[turn][round]);
+			measure_bulk(postgres, tables[turn], turns[turn][round]);
 		}
 	}
 	PQfinish(postgres);
 	printf("{");
-	print_figures("cpu_us", offsetof(Turn, cpu_us), rounds);
+	print_figures("cpu_us", CPU_US, rounds);
 	printf(", ");
-	print_figures("time_us", offsetof(Turn, time_us), rounds);
+	print_figures("time_us", TIME_US, rounds);
 	printf("}\n");
 }
 
@@ -371,13 +370,13 @@ writers(int rounds, int seconds, int count)
 			int turn = (round + i) % table_count;
 
 			run_each(control, need("BENCH_BETWEEN"));
-			measure_writers(clients, count, tables[turn], seconds, &turns[turn][round]);
+			measure_writers(clients, count, tables[turn], seconds, turns[turn][round]);
 		}
 	for (int i = 0; i < count; i++)
 		PQfinish(clients[i]);
 	PQfinish(control);
 	printf("{");
-	print_figures("rate", offsetof(Turn, rate), rounds);
+	print_figures("rate", RATE, rounds);
 	printf("}\n");
 }
 
