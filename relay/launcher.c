@@ -38,6 +38,7 @@
 #include "utils/wait_event.h"
 
 #define NO_WORKER_RETRY_MS 10000 /* max_worker_processes is used up */
+#define HOLDER_LOOK_MS 1000      /* does the backend that keeps a relay away still live? */
 
 /* What this launcher started, by slot. */
 static BackgroundWorkerHandle *handles[OUTBOX_MAX_DATABASES];
@@ -139,13 +140,19 @@ start_is_due(OutboxSlot *slot, TimestampTz now, TimestampTz *due)
 {
 	Oid database = InvalidOid;
 
+	TimestampTz at;
+
 	LWLockAcquire(&outbox_shared->lock, LW_SHARED);
-	if (OidIsValid(slot->database) && slot->wanted && slot->relay_pid == 0 && slot->holder_pid == 0)
+	at = slot->start_after;
+	/* A holder that is terminated says nothing. */
+	if (slot->holder_pid != 0)
+		at = Max(at, TimestampTzPlusMilliseconds(now, HOLDER_LOOK_MS));
+	if (OidIsValid(slot->database) && slot->wanted && slot->relay_pid == 0)
 	{
-		if (slot->start_after <= now)
+		if (at <= now)
 			database = slot->database;
-		else if (*due == 0 || slot->start_after < *due)
-			*due = slot->start_after;
+		else if (*due == 0 || at < *due)
+			*due = at;
 	}
 	LWLockRelease(&outbox_shared->lock);
 	return database;

@@ -349,6 +349,14 @@ check_failure(const Relay *relay)
 				errdetail("%s", publisher_last_error(relay->publisher, &version)));
 }
 
+/* Something may have been committed; the safety net's time begins anew. */
+static void
+look(Relay *relay)
+{
+	publisher_look(relay->publisher);
+	relay->look_at_us = mq_clock_us() + LOOK_US;
+}
+
 /* One turn: gives when the next one is due. */
 static int64_t
 turn(Relay *relay)
@@ -397,12 +405,10 @@ run(Relay *relay)
 			reload();
 		obey_commands(relay);
 		if (mq_clock_us() >= relay->look_at_us)
-			publisher_look(relay->publisher);
+			look(relay);
 		due_us = turn(relay);
-		if (publisher_is_drained(relay->publisher))
-			relay->look_at_us = mq_clock_us() + LOOK_US;
 		if (wait_until(relay, due_us))
-			publisher_look(relay->publisher);
+			look(relay);
 	}
 }
 

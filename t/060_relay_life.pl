@@ -110,6 +110,21 @@ $node->wait_relay('idle', 'renamed');
 pass('brings the relay back as well');
 $node->safe_psql('postgres', 'ALTER DATABASE renamed RENAME TO second');
 $node->wait_relay('idle', 'second');
+
+# The command waits for a client, and is terminated: nobody says that the relay may come back.
+my $client = $node->background_psql('second');
+my $rename = IPC::Run::start(
+	[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', 'ALTER DATABASE second RENAME TO never' ],
+	'<', '/dev/null', '>', '/dev/null', '2>', '/dev/null');
+poll_until('the command to have sent the relay away', sub { relays_in('second') == 0 });
+$node->safe_psql('postgres', q(
+	SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+	WHERE query LIKE 'ALTER DATABASE second RENAME%' AND pid <> pg_backend_pid()));
+$rename->finish;
+$node->wait_relay('idle', 'second');
+pass('one that is terminated: the relay comes back as well');
+$client->quit;
+
 $node->safe_psql('postgres', 'CREATE ROLE stranger LOGIN CREATEDB');
 my $before = $node->relay('second')->{pid};
 ($status) = $node->psql('postgres', 'DROP DATABASE second', extra_params => [ '-U', 'stranger' ]);
