@@ -46,7 +46,8 @@ PG_FUNCTION_INFO_V1(outbox_watch_columns);
 PG_FUNCTION_INFO_V1(outbox_watch_when);
 PG_FUNCTION_INFO_V1(outbox_unwatch);
 
-#define NAMES_OF_A_CONDITION 2 /* of the names, the last two are only there with a condition */
+#define MAX_CONDITION_BYTES 8192 /* evaluated for each row; and it stands in errors */
+#define NAMES_OF_A_CONDITION 2   /* of the names, the last two are only there with a condition */
 
 static const char *const names[] = {WATCH_TRIGGER, WATCH_TRIGGER_TRUNCATE, WATCH_TRIGGER_UPDATE,
                                     WATCH_TRIGGER_DELETE};
@@ -175,6 +176,20 @@ get_strings(FunctionCallInfo fcinfo, int argument, Oid type, const char *what)
 	return strings;
 }
 
+static char *
+get_condition(FunctionCallInfo fcinfo, int argument)
+{
+	char *condition;
+
+	check_not_null(PG_ARGISNULL(argument), "the condition");
+	condition = text_to_cstring(PG_GETARG_TEXT_PP(argument));
+	if (strlen(condition) > MAX_CONDITION_BYTES)
+		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("the condition is too long"),
+		        errdetail("It has %zu bytes; at most %d are allowed.", strlen(condition),
+		                  MAX_CONDITION_BYTES));
+	return condition;
+}
+
 /* NULL: the table has no trigger of that name. */
 static TriggerRow *
 find_trigger(Oid relation, const char *name)
@@ -213,6 +228,29 @@ check_name_is_free(Oid relation, const char *name)
 			errhint(
 				"Watch the partitioned table. For TRUNCATE of the partition itself make a trigger "
 				"by hand: AFTER TRUNCATE ... EXECUTE FUNCTION outbox.invalidate(...)."));
+}
+
+/* Making the triggers of a partitioned table would replace those of its partitions in silence. */
+static void
+check_partitions(Oid relation)
+{
+	ListCell *cell;
+
+	if (get_rel_relkind(relation) != RELKIND_PARTITIONED_TABLE)
+		return;
+	foreach (cell, find_all_inheritors(relation, NoLock, NULL))
+	{
+		Oid         partition = lfirst_oid(cell);
+		TriggerRow *row = find_trigger(partition, WATCH_TRIGGER);
+
+		if (partition == relation || row == NULL || OidIsValid(row->parent))
+			continue;
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		        errmsg("cannot watch \"%s\"", get_rel_name(relation)),
+		        errdetail("Its partition \"%s\" is watched by itself.", get_rel_name(partition)),
+		        errhint("Use outbox.unwatch() for the partition first: the triggers of the "
+		                "partitioned table will cover it."));
+	}
 }
 
 static void
@@ -373,6 +411,7 @@ check_parts(const Watch *watch)
 	for (int i = 0; i < lengthof(names) - (watch->condition == NULL ? NAMES_OF_A_CONDITION : 0);
 	     i++)
 		check_name_is_free(watch->relation, names[i]);
+	check_partitions(watch->relation);
 }
 
 static void
@@ -431,8 +470,7 @@ outbox_watch_when(PG_FUNCTION_ARGS)
 {
 	Watch watch = {.call = "outbox.watch_when()", .relation = trigger_relation_argument(fcinfo)};
 
-	check_not_null(PG_ARGISNULL(1), "the condition");
-	watch.condition = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	watch.condition = get_condition(fcinfo, 1);
 	watch.templates = get_strings(fcinfo, 2, TEXTOID, "a key template");
 	watch_table(&watch);
 	PG_RETURN_VOID();

@@ -53,4 +53,15 @@ TRUNCATE parts;
 SELECT keys, patterns FROM outbox.event WHERE id > :start ORDER BY id;
 SELECT outbox.unwatch('parts');
 SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgrelid::regclass::text LIKE 'parts%';
+
+-- one that is watched by itself is not taken over
+SELECT outbox.watch('parts_3a', 'own:{id}');
+SELECT outbox.watch('parts', 'part:{id}');
+SELECT outbox.watch_when('parts', 'true', 'part:{id}');
+SELECT relation, templates FROM outbox.watched WHERE relation::text LIKE 'parts%';
+SELECT outbox.unwatch('parts_3a');
+SELECT outbox.watch('parts', 'part:{id}');
+-- nor can it be attached
+SELECT outbox.watch('parts_2', 'own:{id}');
+ALTER TABLE parts ATTACH PARTITION parts_2 FOR VALUES FROM (10) TO (20);
 DROP TABLE parts, parts_2;

@@ -111,6 +111,7 @@ SELECT count(*) FROM pg_trigger WHERE tgname ~ 'outbox' AND tgrelid::regclass::t
 
 -- what is no single boolean expression of OLD and NEW
 SELECT outbox.watch_when('conditional', NULL, 'x');
+SELECT outbox.watch_when('conditional', repeat('x', 8193), 'x');
 SELECT outbox.watch_when('conditional', '', 'x');
 SELECT outbox.watch_when('conditional', '  -- nothing', 'x');
 SELECT outbox.watch_when('conditional', 'true) EXECUTE FUNCTION x(); --', 'x');
