@@ -84,10 +84,9 @@ put_content(MqSession *session, MqBytes raw, MqBytes body, uint64_t *tag, MqErro
 
 	result = codec_append_content(&session->scratch, CHANNEL, session->frame_max, raw, body, error);
 	if (result == MQ_OK)
-		result = stream_put(session->stream, session->scratch.data, session->scratch.size);
+		result = session_put(session, error);
 	if (result == MQ_OK)
 	{
-		session->sent_something = true;
 		if (tag != NULL)
 			*tag = session->next_tag;
 		session->next_tag++;

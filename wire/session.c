@@ -82,6 +82,19 @@ session_lose(MqSession *session, int reply_code, const char *format, ...)
 }
 
 MqResult
+session_put(MqSession *session, MqError *error)
+{
+	MqResult result = stream_put(session->stream, session->scratch.data, session->scratch.size);
+
+	if (result == MQ_OK)
+		session->sent_something = true;
+	else
+		mq_error_set(error, result,
+					 result == MQ_FULL ? "the output buffer is full" : "could not buffer what is to be sent");
+	return result;
+}
+
+MqResult
 session_put_method(MqSession *session, uint16_t channel, amqp_method_number_t id, void *method,
 				   MqError *error)
 {
@@ -92,15 +105,13 @@ session_put_method(MqSession *session, uint16_t channel, amqp_method_number_t id
 	session->scratch.size = 0;
 	result = codec_append_method(&session->scratch, channel, id, method, error);
 	if (result == MQ_OK)
-		result = stream_put(session->stream, session->scratch.data, session->scratch.size);
+		result = session_put(session, error);
 	if (result == MQ_FULL)
 	{
 		/* Methods are small and answered: a peer that takes none of 4 MB is lost in all but name. */
 		session_lose(session, 0, "the broker takes no data");
 		return mq_error_set(error, MQ_LOST, "the broker takes no data");
 	}
-	if (result == MQ_OK)
-		session->sent_something = true;
 	return result;
 }
 

@@ -71,6 +71,9 @@ struct MqSession
 	MqError  lost_error;
 };
 
+/* Hands what stands in scratch over to the stream, whole or not at all. */
+MqResult session_put(MqSession *session, MqError *error);
+
 /* Appends one method to the stream. */
 MqResult session_put_method(MqSession *session, uint16_t channel, amqp_method_number_t id,
 							void *method, MqError *error);
