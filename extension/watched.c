@@ -233,19 +233,30 @@ find_when(const char *definition)
 	return NULL;
 }
 
-/* As SQL. The server deparses conditions over two rows only as part of a whole definition. */
+/* NULL: it was dropped meanwhile. */
+static char *
+definition_text(Oid trigger)
+{
+	LOCAL_FCINFO(call, 2);
+	Datum definition;
+
+	InitFunctionCallInfoData(*call, NULL, 2, InvalidOid, NULL, NULL);
+	call->args[0] = (NullableDatum){ObjectIdGetDatum(trigger), false};
+	call->args[1] = (NullableDatum){BoolGetDatum(true), false};
+	definition = pg_get_triggerdef_ext(call);
+	return call->isnull ? NULL : TextDatumGetCString(definition);
+}
+
+/* As SQL; NULL: the trigger was dropped or replaced meanwhile. The server deparses conditions over two
+ * rows only as part of a whole definition. */
 static char *
 condition_text(Oid trigger)
 {
-	Datum whole =
-		DirectFunctionCall2(pg_get_triggerdef_ext, ObjectIdGetDatum(trigger), BoolGetDatum(true));
-	const char *definition = TextDatumGetCString(whole);
-	const char *open = find_when(definition);
+	const char *definition = definition_text(trigger);
+	const char *open = definition == NULL ? NULL : find_when(definition);
 	const char *close = open == NULL ? NULL : matching_parenthesis(open);
 
-	if (close == NULL)
-		elog(ERROR, "no condition in \"%s\"", definition);
-	return pnstrdup(open + 1, close - open - 1);
+	return close == NULL ? NULL : pnstrdup(open + 1, close - open - 1);
 }
 
 /* Of the three triggers of a condition, that for UPDATE has it whole. NULL: none. */
