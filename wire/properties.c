@@ -21,7 +21,8 @@ reader(MqBytes bytes)
 {
 	const unsigned char *data = (const unsigned char *) bytes.data;
 
-	return (Reader){data, data + bytes.size, bytes.data != NULL};
+	/* NULL + 0 is undefined in C. */
+	return (Reader){data, data == NULL ? NULL : data + bytes.size, data != NULL};
 }
 
 static MqBytes
