@@ -45,6 +45,9 @@ lists_word(amqp_bytes_t text, const char *word)
 void
 login_on_start(MqSession *session, const amqp_connection_start_t *start)
 {
+	char   response[sizeof(session->url.user) + sizeof(session->url.password) + 2];
+	size_t user_size = strlen(session->url.user);
+	size_t password_size = strlen(session->url.password);
 	static const MqField capabilities[] = {
 		{{"publisher_confirms", 18}, MQ_FIELD_BOOL, {.boolean = true}},
 		{{"basic.nack", 10}, MQ_FIELD_BOOL, {.boolean = true}},
@@ -60,9 +63,6 @@ login_on_start(MqSession *session, const amqp_connection_start_t *start)
 		 MQ_FIELD_TABLE,
 		 {.items = {capabilities, sizeof(capabilities) / sizeof(capabilities[0])}}},
 	};
-	char   response[sizeof(session->url.user) + sizeof(session->url.password) + 2];
-	size_t user_size = strlen(session->url.user);
-	size_t password_size = strlen(session->url.password);
 	amqp_connection_start_ok_t ok = {
 		.mechanism = amqp_cstring_bytes("PLAIN"),
 		.response = {.len = 2 + user_size + password_size, .bytes = response},

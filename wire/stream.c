@@ -389,7 +389,7 @@ lose_by_tls(Stream *stream, MqError *error)
 static MqResult
 step_handshake(Stream *stream, MqError *error)
 {
-	MqError  local;
+	MqError  local = {0};
 	MqResult result;
 
 	error = error == NULL ? &local : error;
@@ -448,7 +448,7 @@ stream_step(Stream *stream, int64_t now_us, MqError *error)
 static ssize_t
 read_tls(Stream *stream, void *buffer, size_t size, MqError *error)
 {
-	MqError local;
+	MqError local = {0};
 
 	error = error == NULL ? &local : error;
 	for (;;)
