@@ -144,6 +144,39 @@ build/asan/outbox-worker: $(patsubst %.c,build/asan/%.o,$(WORKER_SOURCES))
 	$(WORKER_CC) $(ASAN_CFLAGS) -o $@ $^ $(WORKER_LIBS)
 build-asan: build/asan/outbox-worker $(patsubst %.c,build/asan/%,$(UNIT_SOURCES))
 
+# ---- fuzzing -------------------------------------------------------------------------------------
+
+# Each fuzz/NAME.c but replay.c is a target; fuzz/corpus/NAME/ holds what it is fed. `make test` feeds
+# it once, `make fuzz` lets libFuzzer go on from there for FUZZ_SECONDS each.
+FUZZ_TARGETS  := $(filter-out replay,$(patsubst fuzz/%.c,%,$(wildcard fuzz/*.c)))
+FUZZ_SECONDS  ?= 60
+FUZZ_CFLAGS   := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined
+
+# $(1): folder of a build, $(2): its compiler flags.
+define fuzz_rules
+$(foreach t,$(FUZZ_TARGETS),$(1)/fuzz/$(t)_replay): $(1)/fuzz/%_replay: $(1)/fuzz/%.o $(1)/fuzz/replay.o \
+		$(1)/worker.a $(1)/wire.a
+	$(WORKER_CC) $(2) -o $$@ $$^ $(WORKER_LIBS)
+endef
+$(eval $(call fuzz_rules,build,$(WORKER_CFLAGS)))
+$(eval $(call fuzz_rules,build/asan,$(ASAN_CFLAGS)))
+.SECONDARY: $(foreach t,$(FUZZ_TARGETS) replay,build/fuzz/$(t).o build/asan/fuzz/$(t).o)
+units: $(FUZZ_TARGETS:%=build/fuzz/%_replay)
+build-asan: $(FUZZ_TARGETS:%=build/asan/fuzz/%_replay)
+
+build/libfuzzer/%: fuzz/%.c $(filter-out worker/main.c,$(WORKER_SOURCES))
+	@mkdir -p $(@D)
+	clang $(WORKER_FLAGS) $(subst fuzzer-no-link,fuzzer,$(FUZZ_CFLAGS)) -o $@ $^ $(WORKER_LIBS)
+
+# What it finds on its way is kept in build/, not added to the corpus.
+fuzz: $(FUZZ_TARGETS:%=build/libfuzzer/%)
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p build/libfuzzer/$$target.found; \
+		build/libfuzzer/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -print_final_stats=1 \
+			-artifact_prefix=build/libfuzzer/$$target- \
+			build/libfuzzer/$$target.found fuzz/corpus/$$target || exit 1; \
+	done
+
 # ---- benchmarks ----------------------------------------------------------------------------------
 
 BENCH_PROGRAMS := $(patsubst %.c,build/%,$(wildcard bench/*.c))
@@ -190,7 +223,7 @@ bench-recording: deps
 # ---- for developers ------------------------------------------------------------------------------
 
 SERVER_SOURCES := $(wildcard extension/*.c relay/*.c)
-PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c)
+PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c fuzz/*.c)
 ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] bench/*.[ch])
 SERVER_CHECK   := $(PG_CPPFLAGS) $(PG_CFLAGS) -D_GNU_SOURCE -O2
 
@@ -242,6 +275,7 @@ help:
 		'make check-asan      unit tests and worker under address and undefined-behaviour sanitizers' \
 		'make check-valgrind  the SQL tests, with the server under memcheck (needs valgrind)' \
 		'make installcheck    pg_regress and isolation tests against a running server' \
+		'make fuzz            libFuzzer for FUZZ_SECONDS (60) with each parser of what others write' \
 		'make bench           measure the whole way; JSON lines go to bench/results/' \
 		'make bench-recording what recording costs the writer (PARTS=single, bulk, writers, ...: these)' \
 		'make check-warnings  every source with gcc and clang, -Wall -Wextra -Werror' \
@@ -252,4 +286,4 @@ help:
 
 .PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan \
 	check-valgrind demo \
-	bench bench-recording check-warnings format lint help
+	bench bench-recording fuzz check-warnings format lint help
