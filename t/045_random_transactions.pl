@@ -28,7 +28,9 @@ my $json = JSON::PP->new->utf8;
 my $node = Outbox::Postgres->create('pg',
 	conf => join "\n", q(outbox.run_on = 'nowhere'), 'max_prepared_transactions = 10', 'fsync = off',
 	# Statements that fail are part of it.
-	'log_min_messages = fatal', '');
+	'log_min_messages = fatal',
+	# Nobody is there to be waited for.
+	'lock_timeout = 20s', '');
 $node->start;
 $node->safe_psql('postgres', 'CREATE DATABASE random');
 $node->safe_psql('random', 'CREATE EXTENSION pg_outbox');

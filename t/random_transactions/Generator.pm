@@ -200,7 +200,7 @@ sub block_with_commits
 my @steps = (
 	[ 6, 'plain' ],  [ 6, 'savepoint' ], [ 4, 'rollback_to' ], [ 3, 'release' ],
 	[ 2, 'bulk' ],   [ 4, 'block' ],     [ 1, 'failure' ],     [ 1, 'deferred' ],
-	[ 1, 'immediate' ]);
+	[ 1, 'immediate' ], [ 1, 'new_caches' ]);
 my @wheel = map { ($_->[1]) x $_->[0] } @steps;
 
 sub step
@@ -266,6 +266,8 @@ sub row_change
 	my ($id, $value) = (1 + below(IDS), random_value());
 	my $row = $rows->{$id};
 	my $kind = below(6);
+	# Also where no row is there: the table is locked.
+	$model->{touched} = 1;
 
 	if ($kind == 0)
 	{
@@ -325,6 +327,18 @@ sub step_immediate
 	$self->say_sql('SET CONSTRAINTS ALL IMMEDIATE;');
 	return $self->recover unless $model->fire_deferred;
 	$self->say_sql('SET CONSTRAINTS ALL DEFERRED;');
+	return;
+}
+
+# What the extension keeps of a table goes stale in the middle of a transaction.
+sub step_new_caches
+{
+	my ($self) = @_;
+	$self->{model}{touched} = 1;
+	$self->say_sql(one_of(
+		"ALTER TABLE t SET (autovacuum_vacuum_threshold = ${\ $self->fresh });",
+		'ALTER TABLE outbox.event_1 SET (autovacuum_enabled = off);',
+		"SELECT outbox.watch('t', 't:all', 't:{id}', 'a:{a}');"));
 	return;
 }
 

@@ -24,7 +24,7 @@ sub new
 		deferred => [],
 		frames   => [],
 		calls    => 0,       # entries that were ever there: no spill while below the limit
-		touched  => 0,       # holds locks on rows
+		touched  => 0,       # holds locks that others may wait for
 		doomed   => 0,       # failed as a whole
 		sql      => '',
 	}, $class;
