@@ -576,16 +576,18 @@ wait_for_events(Worker *worker, bool busy)
 	};
 	int64_t due_us = next_due_us(worker);
 	int64_t wait_ms = -1;
+	nfds_t  count = 1; /* signals come first */
 
-	/* One that waits for nothing must not wake us by its hang-up, over and over. */
-	for (int i = 0; i < POLLED; i++)
-		if (fds[i].events == 0)
-			fds[i].fd = -1;
+	/* One that waits for nothing must not wake us by its hang-up, over and over. And poll refuses
+	 * more entries than descriptors are allowed, also unused ones. */
+	for (int i = 1; i < POLLED; i++)
+		if (fds[i].fd >= 0 && fds[i].events != 0)
+			fds[count++] = fds[i];
 	if (due_us != STREAM_NEVER)
 		wait_ms = due_us <= worker->now_us ? 0 : (due_us - worker->now_us + 999) / 1000;
 	if (wait_ms > 60000)
 		wait_ms = 60000;
-	poll(fds, POLLED, busy ? 0 : (int) wait_ms);
+	poll(fds, count, busy ? 0 : (int) wait_ms);
 	worker->now_us = mq_clock_us();
 	if ((fds[0].revents & POLLIN) != 0)
 		take_signals(worker);
