@@ -181,7 +181,7 @@ fuzz: $(FUZZ_TARGETS:%=build/libfuzzer/%)
 
 BENCH_PROGRAMS := $(patsubst %.c,build/%,$(wildcard bench/*.c))
 $(BENCH_PROGRAMS): build/bench/%: build/bench/%.o
-	$(WORKER_CC) $(WORKER_CFLAGS) -o $@ $^ -lhiredis -lpq
+	$(WORKER_CC) $(WORKER_CFLAGS) -o $@ $^ -lhiredis -lpq -lrabbitmq
 .SECONDARY: $(addsuffix .o,$(BENCH_PROGRAMS))
 bench-programs: $(BENCH_PROGRAMS)
 
@@ -217,6 +217,9 @@ bench: deps
 	@exec env KEEP='$(KEEP)' bench/latency
 
 # PARTS: single, bulk, writers, selective, instructions; without it the first four.
+bench-worker: deps
+	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' bench/worker
+
 bench-recording: deps
 	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' bench/recording
 
@@ -277,6 +280,7 @@ help:
 		'make installcheck    pg_regress and isolation tests against a running server' \
 		'make fuzz            libFuzzer for FUZZ_SECONDS (60) with each parser of what others write' \
 		'make bench           measure the whole way; JSON lines go to bench/results/' \
+		'make bench-worker    how fast the worker is, beside what is possible and what is usual' \
 		'make bench-recording what recording costs the writer (PARTS=single, bulk, writers, ...: these)' \
 		'make check-warnings  every source with gcc and clang, -Wall -Wextra -Werror' \
 		'make lint            includes, cppcheck, clang-tidy' \
@@ -286,4 +290,4 @@ help:
 
 .PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan \
 	check-valgrind demo \
-	bench bench-recording fuzz check-warnings format lint help
+	bench bench-worker bench-recording fuzz check-warnings format lint help

@@ -1,0 +1,270 @@
+/*
+ * worker.c
+ *    What surrounds a worker that is measured: fills Redis and the queue, waits for the last key, and
+ *    the two floors that it is measured against.
+ *
+ *     fill REDIS_PORT KEYS                      sets key:0, key:1, ...
+ *     publish AMQP_PORT QUEUE MESSAGES KEYS     messages that name KEYS of these keys each, in turn
+ *     drain REDIS_PORT KEYS                     from the first deletion to the last: how long
+ *     unlink REDIS_PORT KEYS                    floor: UNLINKs of 128 keys, 16 in flight
+ *     acks AMQP_PORT QUEUE MESSAGES             floor: takes messages, acknowledges each 64th `multiple`
+ *     ping REDIS_PORT ROUNDS                    the median round trip of a PING
+ *
+ * Prints one JSON object.
+ */
+#include <amqp.h>
+#include <amqp_tcp_socket.h>
+#include <hiredis/hiredis.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define KEYS_PER_UNLINK 128
+#define WINDOW 16
+#define ACK_EACH 64
+#define PREFETCH 256
+#define MAX_ROUNDS 10000
+#define LIMIT_S 120
+
+static void
+die(const char *what)
+{
+	fprintf(stderr, "bench worker: %s\n", what);
+	exit(1);
+}
+
+static double
+now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double) now.tv_sec + (double) now.tv_nsec / 1e9;
+}
+
+static redisContext *
+open_redis(const char *port)
+{
+	redisContext *redis = redisConnect("127.0.0.1", atoi(port));
+
+	if (redis == NULL || redis->err != 0)
+		die("no Redis");
+	return redis;
+}
+
+static long long
+take_reply(redisContext *redis)
+{
+	redisReply *reply = NULL;
+	long long   value;
+
+	if (redisGetReply(redis, (void **) &reply) != REDIS_OK || reply->type == REDIS_REPLY_ERROR)
+		die("Redis refused");
+	value = reply->integer;
+	freeReplyObject(reply);
+	return value;
+}
+
+static void
+fill(const char *port, long keys)
+{
+	redisContext *redis = open_redis(port);
+
+	for (long i = 0; i < keys; i++)
+	{
+		redisAppendCommand(redis, "SET key:%ld 1", i);
+		if (i >= 1000)
+			take_reply(redis);
+	}
+	for (long i = 0; i < (keys < 1000 ? keys : 1000); i++)
+		take_reply(redis);
+	redisFree(redis);
+	printf("{\"keys\":%ld}\n", keys);
+}
+
+static long long
+count_keys(redisContext *redis)
+{
+	redisAppendCommand(redis, "DBSIZE");
+	return take_reply(redis);
+}
+
+/* The clock runs from the first deleted key, not from the worker's start. */
+static void
+drain(const char *port, long keys)
+{
+	redisContext   *redis = open_redis(port);
+	struct timespec pause = {.tv_nsec = 500000};
+	double          limit = now_s() + LIMIT_S;
+	double          begin;
+
+	while (count_keys(redis) == keys && now_s() < limit)
+		nanosleep(&pause, NULL);
+	begin = now_s();
+	while (count_keys(redis) > 0 && now_s() < limit)
+		nanosleep(&pause, NULL);
+	if (now_s() >= limit)
+		die("keys are left");
+	printf("{\"seconds\":%.6f}\n", now_s() - begin);
+	redisFree(redis);
+}
+
+static void
+send_unlink(redisContext *redis, long first, long count)
+{
+	char        keys[KEYS_PER_UNLINK][24];
+	const char *argv[KEYS_PER_UNLINK + 1] = {"UNLINK"};
+	size_t      sizes[KEYS_PER_UNLINK + 1] = {6};
+
+	for (long i = 0; i < count; i++)
+	{
+		sizes[i + 1] = (size_t) snprintf(keys[i], sizeof(keys[i]), "key:%ld", first + i);
+		argv[i + 1] = keys[i];
+	}
+	redisAppendCommandArgv(redis, (int) count + 1, argv, sizes);
+}
+
+static void
+unlink_all(const char *port, long keys)
+{
+	redisContext *redis = open_redis(port);
+	double        begin = now_s();
+	int           in_flight = 0;
+
+	for (long first = 0; first < keys; first += KEYS_PER_UNLINK)
+	{
+		send_unlink(redis, first, keys - first < KEYS_PER_UNLINK ? keys - first : KEYS_PER_UNLINK);
+		if (++in_flight < WINDOW)
+			continue;
+		take_reply(redis);
+		in_flight--;
+	}
+	while (in_flight-- > 0)
+		take_reply(redis);
+	printf("{\"seconds\":%.6f}\n", now_s() - begin);
+	redisFree(redis);
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	double x = *(const double *) a;
+	double y = *(const double *) b;
+
+	return (x > y) - (x < y);
+}
+
+static void
+ping(const char *port, long rounds)
+{
+	static double times[MAX_ROUNDS];
+	redisContext *redis = open_redis(port);
+
+	if (rounds < 1 || rounds > MAX_ROUNDS)
+		die("too many rounds");
+	for (long i = 0; i < rounds; i++)
+	{
+		double begin = now_s();
+
+		redisAppendCommand(redis, "PING");
+		take_reply(redis);
+		times[i] = now_s() - begin;
+	}
+	qsort(times, (size_t) rounds, sizeof(times[0]), compare);
+	printf("{\"median_us\":%.1f}\n", times[rounds / 2] * 1e6);
+	redisFree(redis);
+}
+
+static amqp_connection_state_t
+open_broker(const char *port)
+{
+	amqp_connection_state_t broker = amqp_new_connection();
+	amqp_socket_t          *socket = amqp_tcp_socket_new(broker);
+
+	if (socket == NULL || amqp_socket_open(socket, "127.0.0.1", atoi(port)) != AMQP_STATUS_OK ||
+	    amqp_login(broker, "/", 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, "guest", "guest")
+	            .reply_type != AMQP_RESPONSE_NORMAL ||
+	    amqp_channel_open(broker, 1) == NULL)
+		die("no broker");
+	return broker;
+}
+
+static void
+close_broker(amqp_connection_state_t broker)
+{
+	amqp_connection_close(broker, AMQP_REPLY_SUCCESS);
+	amqp_destroy_connection(broker);
+}
+
+static void
+publish(const char *port, const char *queue, long messages, long keys)
+{
+	amqp_connection_state_t broker = open_broker(port);
+	char                   *body = malloc((size_t) keys * 24 + 32);
+	long                    next = 0;
+
+	if (body == NULL)
+		die("out of memory");
+	for (long i = 0; i < messages; i++)
+	{
+		size_t size = (size_t) sprintf(body, "{\"keys\":[");
+
+		for (long k = 0; k < keys; k++)
+			size += (size_t) sprintf(body + size, "%s\"key:%ld\"", k > 0 ? "," : "", next++);
+		size += (size_t) sprintf(body + size, "]}");
+		if (amqp_basic_publish(broker, 1, amqp_empty_bytes, amqp_cstring_bytes(queue), 0, 0, NULL,
+		                       (amqp_bytes_t){size, body}) != AMQP_STATUS_OK)
+			die("publishing failed");
+	}
+	free(body);
+	close_broker(broker);
+	printf("{\"messages\":%ld}\n", messages);
+}
+
+static void
+acks(const char *port, const char *queue, long messages)
+{
+	amqp_connection_state_t broker = open_broker(port);
+	double                  begin = now_s();
+
+	amqp_basic_qos(broker, 1, 0, PREFETCH, 0);
+	amqp_basic_consume(broker, 1, amqp_cstring_bytes(queue), amqp_empty_bytes, 0, 0, 0,
+	                   amqp_empty_table);
+	for (long i = 1; i <= messages; i++)
+	{
+		struct timeval  limit = {.tv_sec = LIMIT_S};
+		amqp_envelope_t envelope;
+
+		amqp_maybe_release_buffers(broker);
+		if (amqp_consume_message(broker, &envelope, &limit, 0).reply_type != AMQP_RESPONSE_NORMAL)
+			die("no message");
+		if (i % ACK_EACH == 0 || i == messages)
+			amqp_basic_ack(broker, 1, envelope.delivery_tag, 1);
+		amqp_destroy_envelope(&envelope);
+	}
+	printf("{\"seconds\":%.6f}\n", now_s() - begin);
+	close_broker(broker);
+}
+
+int
+main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+
+	if (strcmp(what, "fill") == 0 && argc == 4)
+		fill(argv[2], atol(argv[3]));
+	else if (strcmp(what, "drain") == 0 && argc == 4)
+		drain(argv[2], atol(argv[3]));
+	else if (strcmp(what, "unlink") == 0 && argc == 4)
+		unlink_all(argv[2], atol(argv[3]));
+	else if (strcmp(what, "ping") == 0 && argc == 4)
+		ping(argv[2], atol(argv[3]));
+	else if (strcmp(what, "publish") == 0 && argc == 6)
+		publish(argv[2], argv[3], atol(argv[4]), atol(argv[5]));
+	else if (strcmp(what, "acks") == 0 && argc == 5)
+		acks(argv[2], argv[3], atol(argv[4]));
+	else
+		die("see the head of bench/worker.c");
+	return 0;
+}
