@@ -3,19 +3,19 @@
  *    What recording costs the writer, measured from outside by one who asks the server to write.
  *
  *    recording single ROUNDS COUNT   COUNT transactions of one single-row UPDATE on each table; the
- *                                    CPU time of the backend, user and system, for each transaction.
+ *                                    CPU time of the backend, user and system, for each of them.
  *    recording bulk ROUNDS STATE     one UPDATE of all rows; its time and its backend's CPU time.
  *                                    Before it, not measured, tables are put into one STATE:
- *                                    packed   full pages, so new row versions go elsewhere and every
- *                                             index gets an entry; what a table is by default
+ *                                    packed   full pages, so new row versions go elsewhere and
+ *                                             every index gets an entry; a table's default
  *                                    roomy    half of each page is free: nothing else is touched
  *    recording writers ROUNDS SECONDS CLIENTS
  *                                    transactions in a second, of so many clients
  *
  * Tables are those named in BENCH_TABLES, of bench/recording.sql. In each round every table has its
  * turn, each time another one first: what else the machine does meanwhile meets all of them alike.
- * BENCH_BETWEEN is SQL that runs before each turn. Reads BENCH_PG (connection string). Prints one JSON
- * object: for each table the figures of its rounds, in order.
+ * BENCH_BETWEEN is SQL that runs before each turn. Reads BENCH_PG (connection string). Prints one
+ * JSON object: for each table the figures of its rounds, in order.
  */
 #include <libpq-fe.h>
 #include <poll.h>
@@ -150,8 +150,8 @@ send_update(PGconn *postgres, const char *table, int64_t number)
 	return PQsendQueryPrepared(postgres, table, 1, values, NULL, NULL, 0);
 }
 
-/* By the table's procedure: a client that is woken for each answer costs the backend more than what is
- * measured here, and not always as much. */
+/* By the table's procedure: a client that is woken for each answer costs the backend more than what
+ * is measured here, and not always as much. */
 static void
 measure_single(PGconn *postgres, const char *table, int64_t count, double *turn)
 {

@@ -97,7 +97,11 @@ sub start_model
 	return $self->{model};
 }
 
-sub log_line { my ($model) = @_; return "INSERT INTO log VALUES ($model->{number}, pg_current_xact_id());" }
+sub log_line
+{
+	my ($model) = @_;
+	return "INSERT INTO log VALUES ($model->{number}, pg_current_xact_id());";
+}
 
 sub transaction
 {
@@ -402,8 +406,8 @@ sub step_failure
 		'SELECT 1 / 0;',
 		"SELECT outbox.invalidate('');",
 		'INSERT INTO t SELECT 1, NULL, n FROM generate_series(1, 2) AS n;',
-		"SELECT outbox.invalidate('lost:' || n), 1 / ($count - n) FROM generate_series(1, $count) AS n;",
-		"SELECT outbox.publish('q', '\"lost\"'), 1 / ($count - n) FROM generate_series(1, $count) AS n;"));
+		"SELECT outbox.invalidate('lost:' || n), 1 / ($count - n) FROM generate_series(1, $count) n;",
+		"SELECT outbox.publish('q', '\"lost\"'), 1 / ($count - n) FROM generate_series(1, $count) n;"));
 	$self->recover;
 	return;
 }

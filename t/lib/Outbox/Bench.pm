@@ -35,8 +35,8 @@ sub serve
 	return;
 }
 
-# A server alone, database "bench", with these SQL files read. No relay: what is measured is recording.
-# The disk is not waited for either, nor do background processes do work of their own.
+# A server alone, database "bench", with these SQL files read. No relay: what is measured is
+# recording. The disk is not waited for, nor do background processes do work of their own.
 sub serve_postgres
 {
 	my (@files) = @_;
