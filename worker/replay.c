@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+#define REPLAY_TAG "outbox-worker replay"
 #define WINDOW 64 /* messages on their way */
 #define MAX_BODY_BYTES ((size_t) 128 * 1024 * 1024)
 #define IDLE_LIMIT_US ((int64_t) 10000000) /* no message comes: somebody else has taken the rest */
@@ -107,8 +108,8 @@ begin(Replay *replay)
 	if (!wait_reply(replay, MQ_CONFIRM_SELECT_OK, &event))
 		return false;
 	if (mq_qos(replay->session, WINDOW, &error) != MQ_OK ||
-	    mq_consume(replay->session, mq_bytes_of(replay->dead), mq_bytes_of("outbox-worker replay"),
-	               &error) != MQ_OK)
+	    mq_consume(replay->session, mq_bytes_of(replay->dead), mq_bytes_of(REPLAY_TAG), &error) !=
+	        MQ_OK)
 		return complain(replay, "%s", error.text);
 	return true;
 }
@@ -232,6 +233,19 @@ replay_all(Replay *replay)
 	return true;
 }
 
+/* The answer comes behind everything that was acknowledged: a socket that is closed with deliveries
+ * unread would take the last acknowledgements with it. */
+static bool
+end(Replay *replay)
+{
+	MqEvent event;
+	MqError error;
+
+	if (mq_cancel(replay->session, mq_bytes_of(REPLAY_TAG), &error) != MQ_OK)
+		return complain(replay, "%s", error.text);
+	return wait_reply(replay, MQ_BASIC_CANCEL_OK, &event);
+}
+
 static void
 set_now(Replay *replay)
 {
@@ -256,7 +270,7 @@ replay_run(const WorkerConfig *config)
 	fine = replay.session != NULL ? connect_broker(&replay) && look_at_queues(&replay)
 	                              : complain(&replay, "out of memory");
 	if (fine && replay.wanted > 0)
-		fine = begin(&replay) && replay_all(&replay);
+		fine = begin(&replay) && replay_all(&replay) && end(&replay);
 	printf("%llu of %llu messages sent from %s to %s\n", (unsigned long long) replay.confirmed,
 	       (unsigned long long) replay.wanted, replay.dead, config->queue);
 	if (!fine)
