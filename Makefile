@@ -24,7 +24,7 @@ EXTRA_CLEAN   := build worker/outbox-worker
 # The server's headers are not ours to warn about; its flags forbid declarations after statements.
 # Only what exports.map names can be seen from outside the library. (-fvisibility=hidden would hide
 # that, too: before version 16 the server's headers mark nothing as visible.)
-EXTENSION_INCLUDES := -I$(CURDIR) -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
+EXTENSION_INCLUDES := -I. -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
 PG_CPPFLAGS   := $(EXTENSION_INCLUDES) -DOUTBOX_VERSION='"$(OUTBOX_VERSION)"'
 PG_CFLAGS     := -std=gnu11 -Wall -Wextra -Wno-declaration-after-statement -Wno-unused-parameter -Wno-sign-compare
 
@@ -75,7 +75,7 @@ WORKER_CFLAGS  ?= -O2 -g
 WORKER_CC      ?= $(CC)
 PQ_INCLUDE     := $(shell $(PG_CONFIG) --includedir 2>/dev/null)
 WORKER_FLAGS   := -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Wshadow -Wformat-security \
-	-fstack-protector-strong -I$(CURDIR) -I$(PQ_INCLUDE) -DOUTBOX_VERSION='"$(OUTBOX_VERSION)"'
+	-fstack-protector-strong -I. -I$(PQ_INCLUDE) -DOUTBOX_VERSION='"$(OUTBOX_VERSION)"'
 WORKER_LIBS    := -lrabbitmq -lhiredis -ljansson -lmicrohttpd -lpq -lssl -lcrypto
 WORKER_SOURCES := $(wildcard worker/*.c) $(WIRE_SOURCES)
 WORKER_OBJS    := $(patsubst %.c,build/%.o,$(WORKER_SOURCES))
