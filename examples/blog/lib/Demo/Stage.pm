@@ -11,6 +11,7 @@ use warnings;
 use Cwd        ();
 use Encode     ();
 use File::Copy ();
+use File::Glob ();
 use JSON::PP   ();
 use Demo::Database;
 use Demo::Http;
@@ -139,7 +140,9 @@ sub install_blog
 	my ($self) = @_;
 	my $blog = $self->path . '/blog';
 	mkdir $blog or die "$blog: $!\n";
-	for my $file (glob("$self->{checkout}/examples/blog/{*.js,*.json,*.html,*.sql,.npmrc}"),
+	# bsd_glob: the checkout's path may hold spaces.
+	for my $file (File::Glob::bsd_glob("$self->{checkout}/examples/blog/{*.js,*.json,*.html,*.sql,.npmrc}",
+			File::Glob::GLOB_BRACE()),
 		"$self->{checkout}/examples/blog/lib/measure.js")
 	{
 		File::Copy::copy($file, $blog) or die "cannot copy $file to $blog: $!\n";
