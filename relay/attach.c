@@ -87,9 +87,8 @@ leave_for_restart(const char *reason)
 }
 
 void
-leave_for_good(OutboxSlot *slot)
+leave_for_good(void)
 {
-	(void) slot;
 	left_on_purpose = true;
 	shmem_forget(attached_database);
 	proc_exit(0);

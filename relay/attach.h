@@ -20,8 +20,8 @@ void confirm_slot(OutboxSlot *slot);
 /* Ends this process, exit 0; a new one is started at once. reason: logged unless NULL. */
 void leave_for_restart(const char *reason) pg_attribute_noreturn();
 
-/* The extension is gone: frees the slot and ends, exit 0. */
-void leave_for_good(OutboxSlot *slot) pg_attribute_noreturn();
+/* The extension is gone: frees the attached slot and ends, exit 0. */
+void leave_for_good(void) pg_attribute_noreturn();
 
 /* No relay may run here at present: shows and logs why and ends, exit 0; a reload has the launcher
  * try again. */

@@ -450,7 +450,7 @@ outbox_relay_main(Datum main_arg)
 	switch (store_open(relay->slot, &relay->store, &reason))
 	{
 	case STORE_MISSING:
-		leave_for_good(relay->slot);
+		leave_for_good();
 		break;
 	case STORE_COPIED:
 		confirm_slot(relay->slot);
