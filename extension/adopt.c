@@ -38,6 +38,8 @@ empty_tables(void)
 		tables = lappend(tables, table_open(oid, AccessExclusiveLock));
 		oids = lappend_oid(oids, oid);
 	}
+	tables = lappend(tables, table_open(event_parked_oid(), AccessExclusiveLock));
+	oids = lappend_oid(oids, event_parked_oid());
 	compat_truncate(tables, oids);
 	foreach (cell, tables)
 		table_close(lfirst(cell), NoLock);

@@ -13,12 +13,14 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -105,13 +107,24 @@ report_missing(void)
 	        errdetail("The extension \"pg_outbox\" is not installed in this database any more."));
 }
 
+Oid
+event_parked_oid(void)
+{
+	Oid oid = own_relation_oid("parked");
+
+	if (!OidIsValid(oid))
+		report_missing();
+	return oid;
+}
+
 /* A pointer read as the wrong type is a crash, so the one cheap look is worth it. */
 static void
 check_columns(Relation table)
 {
 	static const Oid types[EVENT_COLUMNS] = {
 		INT8OID,      XID8OID,  TIMESTAMPTZOID, TEXTOID,  TEXTOID,  TEXTARRAYOID,
-		TEXTARRAYOID, JSONBOID, BYTEAOID,       JSONBOID, JSONBOID, PG_SNAPSHOTOID};
+		TEXTARRAYOID, JSONBOID, BYTEAOID,       JSONBOID, JSONBOID, INT4OID,
+		PG_SNAPSHOTOID};
 	TupleDesc columns = RelationGetDescr(table);
 	bool      same = columns->natts == EVENT_COLUMNS;
 
@@ -186,6 +199,32 @@ next_id(Oid sequence)
 	return id;
 }
 
+void
+event_ids_settle(void)
+{
+	Oid   sequence = sequence_oid();
+	bool  read_only = XactReadOnly;
+	Oid   user;
+	int   context;
+	Datum last;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
+	XactReadOnly = false;
+	PG_TRY();
+	{
+		/* setval forgets what is logged ahead. */
+		last = DirectFunctionCall1(pg_sequence_last_value, ObjectIdGetDatum(sequence));
+		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), last);
+	}
+	PG_FINALLY();
+	{
+		XactReadOnly = read_only;
+		SetUserIdAndSecContext(user, context);
+	}
+	PG_END_TRY();
+}
+
 static void
 set_text(Datum *values, bool *nulls, int column, const char *text)
 {
@@ -216,7 +255,8 @@ event_writer_insert(EventWriter *writer, const EventRow *row)
 
 	values[EVENT_ID - 1] = Int64GetDatum(id);
 	values[EVENT_XID - 1] = FullTransactionIdGetDatum(FullTransactionIdFromU64(row->xid));
-	values[EVENT_CREATED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[EVENT_CREATED_AT - 1] =
+		TimestampTzGetDatum(row->created_at != 0 ? row->created_at : GetCurrentTimestamp());
 	set_text(values, nulls, EVENT_EXCHANGE, row->exchange);
 	set_text(values, nulls, EVENT_ROUTING_KEY, row->routing_key);
 	set_datum(values, nulls, EVENT_KEYS, row->keys);
@@ -225,6 +265,7 @@ event_writer_insert(EventWriter *writer, const EventRow *row)
 	set_datum(values, nulls, EVENT_BODY, row->body);
 	set_datum(values, nulls, EVENT_HEADERS, row->headers);
 	set_datum(values, nulls, EVENT_PROPERTIES, row->properties);
+	set_datum(values, nulls, EVENT_ATTEMPTS, Int32GetDatum(row->attempts));
 	set_datum(values, nulls, EVENT_SNAPSHOT, row->snapshot);
 	row_writer_insert(writer->rows, values, nulls);
 	if (writer->first_id == 0 || id < writer->first_id)

@@ -32,6 +32,7 @@ enum
 	EVENT_BODY,
 	EVENT_HEADERS,
 	EVENT_PROPERTIES,
+	EVENT_ATTEMPTS, /* of an event that somebody has tried again; else NULL */
 	EVENT_SNAPSHOT, /* of a position; NULL in events */
 	EVENT_COLUMNS = EVENT_SNAPSHOT
 };
@@ -47,6 +48,8 @@ typedef struct EventRow
 {
 	int64       id; /* from event_writer_reserve; 0: drawn when the row is inserted */
 	uint64      xid;
+	TimestampTz created_at; /* 0: now */
+	int32       attempts;   /* 0: NULL */
 	const char *exchange;
 	const char *routing_key;
 	Datum       keys;     /* text[]; 0: NULL */
@@ -66,6 +69,9 @@ typedef struct EventWriter EventWriter;
  * not installed in this database. */
 Oid event_table_oid(int number);
 
+/* Oid of outbox.parked. ERROR where the extension is missing. */
+Oid event_parked_oid(void);
+
 /* Opens table `number` for inserting (RowExclusiveLock, kept until the transaction ends). Needs an
  * active snapshot: toasting does. ERROR where the extension is missing. */
 EventWriter *event_writer_begin(int number);
@@ -73,14 +79,19 @@ EventWriter *event_writer_begin(int number);
 /* Draws an id for a row that is inserted later, but belongs before those inserted meanwhile. */
 int64 event_writer_reserve(EventWriter *writer);
 
-/* Inserts a row with its id, or a fresh one from outbox.event_id_seq, and the clock's time as
- * created_at; gives the id. Works in a transaction set READ ONLY after its writes. ERRORs abort the transaction. */
+/* Inserts a row with its id, or a fresh one from outbox.event_id_seq, and its created_at or the clock's
+ * time; gives the id. Works in a transaction set READ ONLY after its writes. ERRORs abort the transaction. */
 int64 event_writer_insert(EventWriter *writer, const EventRow *row);
 
 /* The writer whose id passes a multiple of EVENT_TICK_IDS leaves a snapshot behind, by which the
  * relay cuts a backlog into windows of about so many events. For a transaction's last rows: at a
  * spill it would be old, or rolled back with its savepoint, by the time it counts. */
 void event_writer_tick(EventWriter *writer);
+
+/* For the transaction that made the sequence of ids, when it has drawn its last: the next id will be
+ * logged. With wal_level = minimal none is until this transaction commits, yet the sequence counts 32
+ * as logged: a crash would bring ids back that events have. */
+void event_ids_settle(void);
 
 /* Closes; locks stay. */
 void event_writer_end(EventWriter *writer);

@@ -27,6 +27,7 @@ CREATE TABLE outbox.event_1 (
     body bytea,
     headers jsonb,
     properties jsonb,
+    attempts int,
     snapshot pg_snapshot
 ) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 
@@ -42,6 +43,7 @@ CREATE TABLE outbox.event_2 (
     body bytea,
     headers jsonb,
     properties jsonb,
+    attempts int,
     snapshot pg_snapshot
 ) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 
@@ -57,6 +59,7 @@ CREATE TABLE outbox.event_3 (
     body bytea,
     headers jsonb,
     properties jsonb,
+    attempts int,
     snapshot pg_snapshot
 ) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 
@@ -67,6 +70,37 @@ CREATE INDEX event_3_xid_id_idx ON outbox.event_3 (xid, id);
 COMMENT ON TABLE outbox.event_1 IS 'events and positions; read the view outbox.event';
 COMMENT ON TABLE outbox.event_2 IS 'events and positions; read the view outbox.event';
 COMMENT ON TABLE outbox.event_3 IS 'events and positions; read the view outbox.event';
+
+-- Events that the broker did not accept, yet or for good. Written by the relay; rows leave when they are
+-- accepted, discarded or tried again by hand. The columns up to attempts are those of the events.
+
+CREATE TABLE outbox.parked (
+    id bigint NOT NULL,
+    xid xid8 NOT NULL,
+    created_at timestamptz NOT NULL,
+    exchange text,
+    routing_key text,
+    keys text[],
+    patterns text[],
+    payload jsonb,
+    body bytea,
+    headers jsonb,
+    properties jsonb,
+    attempts int,
+    to_exchange text COLLATE pg_catalog."C" NOT NULL,
+    to_routing_key text COLLATE pg_catalog."C" NOT NULL,
+    dead boolean NOT NULL,
+    reason text,
+    first_failed_at timestamptz NOT NULL,
+    failed_at timestamptz NOT NULL,
+    CONSTRAINT parked_pkey PRIMARY KEY (id)
+);
+CREATE INDEX parked_destination_idx ON outbox.parked (dead, to_exchange, to_routing_key, id);
+COMMENT ON TABLE outbox.parked IS 'events that were not accepted; read the view outbox.dead_letter';
+
+-- Rows go without a trace for logical decoding, too: a publication FOR ALL TABLES must not have them
+-- deleted in a subscriber's own outbox.
+ALTER TABLE outbox.parked REPLICA IDENTITY NOTHING;
 
 CREATE TABLE outbox.instance (
     id uuid NOT NULL,
@@ -93,12 +127,15 @@ CREATE TRIGGER discard BEFORE INSERT ON outbox.event_2
     FOR EACH ROW EXECUTE FUNCTION outbox.discard();
 CREATE TRIGGER discard BEFORE INSERT ON outbox.event_3
     FOR EACH ROW EXECUTE FUNCTION outbox.discard();
+CREATE TRIGGER discard BEFORE INSERT ON outbox.parked
+    FOR EACH ROW EXECUTE FUNCTION outbox.discard();
 CREATE TRIGGER discard BEFORE INSERT ON outbox.instance
     FOR EACH ROW EXECUTE FUNCTION outbox.discard();
 
 ALTER TABLE outbox.event_1 ENABLE ALWAYS TRIGGER discard;
 ALTER TABLE outbox.event_2 ENABLE ALWAYS TRIGGER discard;
 ALTER TABLE outbox.event_3 ENABLE ALWAYS TRIGGER discard;
+ALTER TABLE outbox.parked ENABLE ALWAYS TRIGGER discard;
 ALTER TABLE outbox.instance ENABLE ALWAYS TRIGGER discard;
 
 -- ---- Writing events ------------------------------------------------------------------------------
@@ -253,6 +290,60 @@ CREATE VIEW outbox.lag AS
 COMMENT ON VIEW outbox.lag IS
     'committed and not yet confirmed; pending_events is exact up to 10,000, above it an estimate';
 
+CREATE FUNCTION outbox.destination_status(
+    OUT exchange text, OUT routing_key text, OUT state text,
+    OUT messages bigint, OUT parked bigint, OUT parked_since timestamptz, OUT last_error text,
+    OUT attempts int, OUT tried_at timestamptz, OUT next_attempt_at timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'outbox_destination_status';
+COMMENT ON FUNCTION outbox.destination_status() IS 'behind outbox.destination';
+
+CREATE VIEW outbox.destination AS
+    SELECT exchange, routing_key, state, messages, parked, parked_since, last_error
+      FROM outbox.destination_status();
+COMMENT ON VIEW outbox.destination IS
+    'where messages went, and which destinations do not accept now; without names: all further parked ones';
+
+-- A parked event shares the tries of its destination; the row without names stands for those that
+-- have none of their own.
+CREATE VIEW outbox.dead_letter AS
+    SELECT p.id AS event_id,
+           p.to_exchange COLLATE pg_catalog."default" AS exchange,
+           p.to_routing_key COLLATE pg_catalog."default" AS routing_key,
+           CASE WHEN p.dead THEN 'dead' ELSE 'retrying' END AS state,
+           coalesce(p.reason, d.last_error, c.last_error) AS reason,
+           greatest(p.attempts, d.attempts) AS attempts,
+           p.first_failed_at,
+           greatest(p.failed_at, d.tried_at) AS failed_at,
+           coalesce(d.next_attempt_at, c.next_attempt_at) AS next_attempt_at,
+           p.keys, p.patterns, p.payload, p.body, p.headers, p.properties
+      FROM outbox.parked AS p
+           LEFT JOIN outbox.destination_status() AS d
+           ON NOT p.dead
+              AND d.exchange OPERATOR(pg_catalog.=) p.to_exchange
+              AND d.routing_key OPERATOR(pg_catalog.=) p.to_routing_key
+           LEFT JOIN outbox.destination_status() AS c
+           ON NOT p.dead AND c.exchange IS NULL AND d.exchange IS NULL;
+COMMENT ON VIEW outbox.dead_letter IS
+    'events that were not accepted: retrying (not yet) or dead (never)';
+
+CREATE FUNCTION outbox.retry_dead_letter(event_id bigint) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'outbox_retry_dead_letter';
+COMMENT ON FUNCTION outbox.retry_dead_letter(bigint) IS
+    'publishes one event again, out of its order, once this transaction commits';
+
+CREATE FUNCTION outbox.discard_dead_letter(event_id bigint) RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'outbox_discard_dead_letter';
+COMMENT ON FUNCTION outbox.discard_dead_letter(bigint) IS 'forgets one event that was not accepted';
+
+CREATE FUNCTION outbox.retry_dead_letters(exchange text, routing_key text) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'outbox_retry_dead_letters';
+COMMENT ON FUNCTION outbox.retry_dead_letters(text, text) IS
+    'tries all events of a destination again, in order; gives how many there are';
+
 CREATE FUNCTION outbox.wait_published(timeout interval DEFAULT '10 s') RETURNS boolean
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_wait_published';
 COMMENT ON FUNCTION outbox.wait_published(interval) IS
@@ -316,6 +407,10 @@ GRANT SELECT (id, xid, created_at, exchange, routing_key) ON outbox.event TO pg_
 GRANT SELECT ON outbox.watched, outbox.lag, outbox.relay TO pg_monitor;
 GRANT EXECUTE ON FUNCTION outbox.relay_status(), outbox.lag_status() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION outbox.trigger_details(oid) TO pg_monitor;
+GRANT SELECT ON outbox.destination TO pg_monitor;
+GRANT SELECT (event_id, exchange, routing_key, state, reason, attempts, first_failed_at, failed_at,
+              next_attempt_at) ON outbox.dead_letter TO pg_monitor;
+GRANT EXECUTE ON FUNCTION outbox.destination_status() TO pg_monitor;
 
 GRANT SELECT ON outbox.consumer TO pg_monitor;
 GRANT EXECUTE ON FUNCTION outbox.consumer_status() TO pg_monitor;

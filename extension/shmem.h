@@ -81,9 +81,11 @@ typedef struct OutboxSlot
 	char           last_error[512];
 	TimestampTz    last_error_at, connected_at, last_confirmed_at; /* 0: never */
 	SharedPosition position;
+	uint32         destinations; /* dsm_handle of the segment that destinations.h tells of; 0: none */
 } OutboxSlot;
 
 #define OUTBOX_COMMAND_RESTART 1u /* leave; the launcher starts a new relay, which looks for itself */
+#define OUTBOX_COMMAND_PARKED 2u  /* parked events were changed by hand: try what is left */
 
 typedef struct OutboxShared
 {

@@ -38,6 +38,7 @@ static bool written;   /* rows were written: the relay has something to read */
 static bool flushed;   /* pre-commit is over: what comes now is written at once */
 static bool installed; /* CREATE EXTENSION pg_outbox */
 static bool changed;   /* DROP EXTENSION pg_outbox, outbox.adopt() */
+static bool parked;    /* dead letters were discarded or are to be tried again */
 
 /* Written at the end of a subtransaction that has not committed yet; 0: none. */
 static int    ending_level;
@@ -134,6 +135,18 @@ xact_mark_changed(void)
 	changed = true;
 }
 
+void
+xact_mark_parked(void)
+{
+	parked = true;
+}
+
+void
+xact_mark_written(void)
+{
+	written = true;
+}
+
 /* Takes the lock that writing takes, so that the answer holds until this transaction ends. Waiting
  * for it may bring the news that the table was dropped. */
 static bool
@@ -166,7 +179,9 @@ flush_all(void)
 	}
 	write_entries(0, pending_count(), true);
 	pending_remove(0, pending_count());
-	if (written || installed || changed)
+	if (installed)
+		event_ids_settle();
+	if (written || installed || changed || parked)
 		shmem_prepare_wake();
 	flushed = true;
 }
@@ -179,6 +194,8 @@ wake_others(void)
 		shmem_wake_relay();
 	if (changed)
 		shmem_command_relay(OUTBOX_COMMAND_RESTART);
+	if (parked)
+		shmem_command_relay(OUTBOX_COMMAND_PARKED);
 	if (installed || changed)
 		shmem_wake_launcher();
 }
@@ -187,7 +204,7 @@ static void
 forget_all(void)
 {
 	pending_forget();
-	written = flushed = installed = changed = false;
+	written = flushed = installed = changed = parked = false;
 	ending_level = 0;
 }
 

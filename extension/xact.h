@@ -28,4 +28,10 @@ void xact_mark_installed(void);
 /* If this transaction commits, the relay looks anew whether its outbox is there, and whose it is. */
 void xact_mark_changed(void);
 
+/* If this transaction commits, the relay looks anew at the parked events, and tries them. */
+void xact_mark_parked(void);
+
+/* Events were written: the relay is woken if this transaction commits. */
+void xact_mark_written(void);
+
 #endif

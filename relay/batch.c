@@ -44,7 +44,7 @@ struct Batch
 	int64_t  first_id, last_id; /* of the message being gathered; first_id 0: none */
 	int64_t  created_at_us;
 	int64_t  part;
-	uint32_t events;
+	uint32_t events, attempts;
 	char     traceparent[256];
 
 	MqBuffer body, raw;
@@ -105,6 +105,7 @@ batch_begin(Batch *batch, uint64_t window, const char *lsn)
 	batch->window = window;
 	snprintf(batch->lsn, sizeof(batch->lsn), "%s", lsn);
 	batch->part = 1;
+	batch->attempts = 0;
 	begin_message(batch);
 }
 
@@ -203,7 +204,9 @@ flush(Batch *batch, bool not_full, MqError *error)
 	char    message_id[128];
 	MqProperties properties = {.priority = -1};
 	OutMessage   message = {
+		  .invalidations = true,
 		  .not_full = not_full,
+		  .attempts = batch->attempts,
 		  .first_id = batch->first_id,
 		  .last_id = batch->last_id,
 		  .part = batch->part,
@@ -334,6 +337,14 @@ add_invalidation(Batch *batch, const RelayEvent *event, MqError *error)
 {
 	MqResult result;
 
+	/* What is tried again out of its order shares no message with what is not. */
+	if (event->attempts != batch->attempts)
+	{
+		result = flush(batch, true, error);
+		if (result != MQ_OK)
+			return result;
+		batch->attempts = event->attempts;
+	}
 	result = add_keys(batch, event, &batch->keys, false, event->keys, event->key_count, error);
 	if (result == MQ_OK)
 		result = add_keys(batch, event, &batch->patterns, true, event->patterns,
@@ -369,6 +380,7 @@ emit_message(Batch *batch, const RelayEvent *event, MqError *error)
 		  .last_id = event->id,
 		  .part = 1,
 		  .events = 1,
+		  .attempts = event->attempts,
 		  .exchange = event->exchange,
 		  .routing_key = event->routing_key,
 		  .body = event->body,

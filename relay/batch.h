@@ -23,6 +23,7 @@ typedef struct RelayEvent
 {
 	int64_t        id;
 	int64_t        created_at_us; /* since 1970 */
+	uint32_t       attempts; /* more than 0: it was set aside, and somebody has it tried again */
 	bool           is_invalidation;
 	const MqBytes *keys, *patterns; /* of an invalidation */
 	size_t         key_count, pattern_count;
@@ -59,8 +60,8 @@ void   batch_free(Batch *batch);
 /* A window begins. lsn: as pg_lsn text, copied. */
 void batch_begin(Batch *batch, uint64_t window, const char *lsn);
 
-/* Adds one event; finished messages go to the sink. MQ_OK, or what sink or encode failed with (out
- * of memory, or MQ_INVALID for headers that do not fit a frame: the event's id is in *error). */
+/* Adds one event; finished messages go to the sink. MQ_OK, or what sink or encode failed with: out
+ * of memory; MQ_INVALID for headers that do not fit a frame, where the event made no message. */
 MqResult batch_add(Batch *batch, const RelayEvent *event, MqError *error);
 
 /* The window ends: what was gathered goes to the sink. */

@@ -27,6 +27,8 @@ struct Broker
 	MqSession    *session;
 	Publisher    *publisher;
 	Topology      topology;
+	bool          missing;   /* what topology declares was seen to be missing: the next try declares it */
+	int           declaring; /* answers to come, while READY */
 	BrokerPhase   phase;
 	int           url; /* in use */
 	char          address[600];
@@ -71,11 +73,23 @@ broker_set_publisher(Broker *broker, Publisher *publisher)
 
 /* The connection has failed: tells the publisher, who waits and connects again. */
 static void
-fail(Broker *broker, const char *reason, int64_t now_us)
+fail(Broker *broker, int code, const char *reason, int64_t now_us)
 {
 	mq_session_close(broker->session);
 	broker->phase = BROKER_CLOSED;
-	publisher_on_lost(broker->publisher, reason, now_us);
+	publisher_on_lost(broker->publisher, code, reason, now_us);
+}
+
+/* Where invalidations go: what we declare. */
+static bool
+is_ours(const Broker *broker, MqBytes exchange, MqBytes routing_key)
+{
+	const BrokerOptions *options = &broker->options;
+
+	if (!options->declare || !mq_bytes_equal(exchange, mq_bytes_of(options->exchange)))
+		return false;
+	return options->exchange[0] != '\0' ||
+		   mq_bytes_equal(routing_key, mq_bytes_of(options->queue));
 }
 
 /* ---- the transport ---------------------------------------------------------------------------- */
@@ -91,7 +105,7 @@ transport_connect(void *context, int64_t now_us)
 	broker->phase = BROKER_CONNECTING;
 	if (mq_session_connect(broker->session, &broker->options.urls[broker->url], now_us, &error) !=
 		MQ_OK)
-		fail(broker, error.text, now_us);
+		fail(broker, 0, error.text, now_us);
 }
 
 static void
@@ -107,10 +121,19 @@ transport_reopen(void *context)
 static MqResult
 transport_send(void *context, const OutMessage *message, uint64_t *tag, MqError *error)
 {
-	Broker *broker = context;
+	Broker  *broker = context;
+	MqResult result = MQ_OK;
 
-	return mq_publish_encoded(broker->session, message->exchange, message->routing_key,
-							  message->raw_properties, message->body, tag, error);
+	/* Nothing else is under way: see publisher_on_return. */
+	if (broker->missing && is_ours(broker, message->exchange, message->routing_key))
+	{
+		broker->missing = false;
+		result = topology_declare(&broker->topology, broker->session, &broker->declaring, error);
+	}
+	if (result == MQ_OK)
+		result = mq_publish_encoded(broker->session, message->exchange, message->routing_key,
+									message->raw_properties, message->body, tag, error);
+	return result;
 }
 
 static void
@@ -150,11 +173,13 @@ select_confirms(Broker *broker, int64_t now_us)
 
 	broker->phase = BROKER_SELECTING;
 	if (mq_confirm_select(broker->session, &error) != MQ_OK)
-		fail(broker, error.text, now_us);
+		fail(broker, 0, error.text, now_us);
 }
 
+/* The broker would not have us declare something (closed: and closed the channel over it): that need
+ * not stop messages to other destinations. Whether those to ours arrive will be seen. */
 static void
-on_topology(Broker *broker, TopologyState state, const MqError *error, int64_t now_us)
+on_topology(Broker *broker, TopologyState state, bool closed, const MqError *error, int64_t now_us)
 {
 	switch (state)
 	{
@@ -164,7 +189,13 @@ on_topology(Broker *broker, TopologyState state, const MqError *error, int64_t n
 		select_confirms(broker, now_us);
 		return;
 	case TOPOLOGY_FAILED:
-		fail(broker, error->text, now_us);
+		if (!closed)
+		{
+			fail(broker, 0, error->text, now_us);
+			return;
+		}
+		publisher_note(broker->publisher, error->text);
+		transport_reopen(broker);
 		return;
 	}
 }
@@ -185,19 +216,25 @@ on_connected(Broker *broker, int64_t now_us)
 	snprintf(broker->topology.exchange, sizeof(broker->topology.exchange), "%s",
 			 broker->options.exchange);
 	broker->topology.type = broker->options.quorum ? QUEUE_QUORUM : QUEUE_CLASSIC;
-	on_topology(broker, topology_begin(&broker->topology, broker->session, &error), &error, now_us);
+	on_topology(broker, topology_begin(&broker->topology, broker->session, &error), false, &error,
+				now_us);
 }
 
 static void
-on_return(Broker *broker, const MqEvent *event, int64_t now_us)
+on_return(Broker *broker, const MqEvent *event)
 {
 	int64_t first_id, last_id, part;
 
 	if (mq_event_header_int64(event, "x-outbox-first-id", &first_id) &&
 		mq_event_header_int64(event, "x-outbox-last-id", &last_id) &&
 		mq_event_header_int64(event, "x-outbox-part", &part))
+	{
+		bool ours = is_ours(broker, event->exchange, event->routing_key);
+
+		broker->missing = broker->missing || ours;
 		publisher_on_return(broker->publisher, event->exchange, event->routing_key, first_id,
-							last_id, part, event->text, now_us);
+							last_id, part, event->text, ours);
+	}
 }
 
 static void
@@ -206,10 +243,16 @@ on_channel_closed(Broker *broker, const MqEvent *event, int64_t now_us)
 	char text[600];
 
 	snprintf(text, sizeof(text), "the broker closed the channel: %s", event->text);
-	if (broker->phase == BROKER_READY)
-		publisher_on_channel_closed(broker->publisher, text, now_us);
-	else
-		fail(broker, text, now_us);
+	if (broker->phase != BROKER_READY)
+	{
+		fail(broker, event->reply_code, text, now_us);
+		return;
+	}
+	/* A declaration's failure is not the message's, whatever the code. */
+	publisher_on_channel_closed(broker->publisher, broker->declaring > 0 ? 0 : event->reply_code,
+								text, now_us);
+	broker->missing = broker->missing || event->reply_code == 404;
+	broker->declaring = 0;
 }
 
 static void
@@ -221,7 +264,7 @@ on_event(Broker *broker, const MqEvent *event, int64_t now_us)
 		event->kind != MQ_EVENT_BLOCKED && event->kind != MQ_EVENT_UNBLOCKED)
 	{
 		on_topology(broker, topology_event(&broker->topology, broker->session, event, &error),
-					&error, now_us);
+					event->kind == MQ_EVENT_CHANNEL_CLOSED, &error, now_us);
 		return;
 	}
 	switch (event->kind)
@@ -233,7 +276,13 @@ on_event(Broker *broker, const MqEvent *event, int64_t now_us)
 			on_connected(broker, now_us);
 		break;
 	case MQ_EVENT_REPLY:
+		if (broker->phase == BROKER_READY)
+		{
+			broker->declaring--;
+			break;
+		}
 		broker->phase = BROKER_READY;
+		broker->declaring = 0;
 		publisher_on_ready(broker->publisher, now_us);
 		break;
 	case MQ_EVENT_ACK:
@@ -243,7 +292,7 @@ on_event(Broker *broker, const MqEvent *event, int64_t now_us)
 		publisher_on_nack(broker->publisher, event->tag, event->multiple, now_us);
 		break;
 	case MQ_EVENT_RETURN:
-		on_return(broker, event, now_us);
+		on_return(broker, event);
 		break;
 	case MQ_EVENT_BLOCKED:
 		publisher_on_blocked(broker->publisher, event->text);
@@ -256,7 +305,7 @@ on_event(Broker *broker, const MqEvent *event, int64_t now_us)
 		break;
 	case MQ_EVENT_LOST:
 		broker->phase = BROKER_CLOSED;
-		publisher_on_lost(broker->publisher, event->text, now_us);
+		publisher_on_lost(broker->publisher, event->reply_code, event->text, now_us);
 		break;
 	case MQ_EVENT_DELIVER:
 	case MQ_EVENT_CANCEL:

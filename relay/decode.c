@@ -267,7 +267,11 @@ decode_event(TupleTableSlot *row, RelayEvent *event)
 	bool        is_null;
 	TimestampTz created_at = DatumGetTimestampTz(slot_getattr(row, EVENT_CREATED_AT, &is_null));
 
+	Datum       attempts;
+
 	*event = (RelayEvent){.id = DatumGetInt64(slot_getattr(row, EVENT_ID, &is_null))};
+	attempts = slot_getattr(row, EVENT_ATTEMPTS, &is_null);
+	event->attempts = is_null ? 0 : DatumGetUInt32(attempts);
 	event->created_at_us = created_at + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 	event->routing_key = column_text(row, EVENT_ROUTING_KEY);
 	event->is_invalidation = event->routing_key.data == NULL;

@@ -2,68 +2,41 @@
  * publisher.c
  *    States: publisher.h. One function, enter(), changes the state.
  */
-#include "relay/publisher.h"
+#include "relay/publisher_private.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A window of which messages may be under way. */
-typedef struct OpenWindow
-{
-	uint64_t number;
-	size_t   messages; /* not confirmed yet */
-	bool     read;     /* to its end */
-} OpenWindow;
-
-struct Publisher
-{
-	PublisherSource    source;
-	PublisherTransport transport;
-	BatchOptions       batch_options;
-	void              *encode_context;
-	Batch             *batch;
-	Unconfirmed        unconfirmed;
-	PublisherState     state;
-	PublisherCounters  counters;
-
-	OpenWindow windows[PUBLISHER_WINDOWS_MAX]; /* a ring */
-	size_t     window_first, window_count;
-	uint64_t   confirmed_window;
-	bool       reading; /* the newest window has more events */
-	bool       look;    /* something may have been committed */
-	bool       failed;  /* events were read and lost: see publisher_failed */
-
-	bool    ready;   /* a channel with confirms is open */
-	bool    blocked;
-	int64_t connect_at_us; /* while WAITING */
-	Backoff connect_backoff;
-
-	bool    holding;  /* something was refused; a probe goes first */
-	bool    probing;  /* the probe is under way, nothing else is */
-	bool    reopen;   /* the channel was closed: open another when the hold is over */
-	size_t  serial;   /* so many messages one at a time: one of them closed a channel */
-	int64_t hold_until_us;
-	Backoff hold_backoff;
-	int64_t confirm_since_us; /* the confirm limit counts from here, or from the sending */
-
-	MqError  last_error; /* only its text; printable ASCII, whatever a routing key holds */
-	uint64_t error_version;
-};
-
+/* A message of a window, or of parked events that are tried. */
 static MqResult
-sink(void *context, const OutMessage *message)
+sink(void *context, const OutMessage *from)
 {
-	Publisher  *publisher = context;
-	OpenWindow *window;
+	Publisher   *publisher = context;
+	Destination *d = publisher->chunk_of;
+	OutMessage   made = *from;
+	OutMessage  *message;
+	OpenWindow  *window;
 
-	if (unconfirmed_add(&publisher->unconfirmed, message) == NULL)
+	if (d == NULL)
+		d = parking_destination(publisher, from->exchange, from->routing_key);
+	made.destination = d;
+	message = d == NULL ? NULL : unconfirmed_add(&publisher->unconfirmed, &made);
+	if (message == NULL)
 		return MQ_NOMEM;
+	if (publisher->chunk_of != NULL)
+	{
+		d->chunk.messages++;
+		if (d->alone)
+			unconfirmed_suspect(&publisher->unconfirmed, message);
+		return MQ_OK;
+	}
 	window = &publisher->windows[(publisher->window_first + publisher->window_count - 1) %
 								 PUBLISHER_WINDOWS_MAX];
 	assert(window->number == message->window);
 	window->messages++;
+	parking_admit(publisher, message);
 	return MQ_OK;
 }
 
@@ -92,16 +65,19 @@ publisher_new(const PublisherSource *source, const PublisherTransport *transport
 	options.encode = encode;
 	options.context = publisher;
 	publisher->batch = batch_new(&options);
-	if (publisher->batch == NULL)
+	publisher->parked_batch = batch_new(&options);
+	if (!parking_init(publisher, seed ^ UINT64_C(0x9e3779b97f4a7c15)) || publisher->batch == NULL ||
+		publisher->parked_batch == NULL)
 	{
-		free(publisher);
+		publisher_free(publisher);
 		return NULL;
 	}
 	unconfirmed_init(&publisher->unconfirmed);
 	backoff_init(&publisher->connect_backoff, PUBLISHER_RETRY_FIRST_US, PUBLISHER_CONNECT_LIMIT_US,
 				 seed);
-	backoff_init(&publisher->hold_backoff, PUBLISHER_RETRY_FIRST_US, PUBLISHER_RETRY_LIMIT_US,
-				 seed ^ UINT64_C(0x9e3779b97f4a7c15));
+	backoff_init(&publisher->reopen_backoff, PUBLISHER_RETRY_FIRST_US, PUBLISHER_CONNECT_LIMIT_US,
+				 seed + 1);
+	publisher->progress = true;
 	publisher->state = PUBLISHER_WAITING;
 	publisher->look = true;
 	return publisher;
@@ -113,7 +89,9 @@ publisher_free(Publisher *publisher)
 	if (publisher == NULL)
 		return;
 	unconfirmed_free(&publisher->unconfirmed);
+	parking_free(publisher);
 	batch_free(publisher->batch);
+	batch_free(publisher->parked_batch);
 	free(publisher);
 }
 
@@ -153,57 +131,29 @@ enter_connected(Publisher *publisher)
 			  publisher->unconfirmed.count > 0 ? PUBLISHER_PUBLISHING : PUBLISHER_IDLE);
 }
 
-static void
-set_error(Publisher *publisher, const char *text)
+void
+publisher_set_error(Publisher *publisher, const char *text)
 {
 	mq_error_set(&publisher->last_error, MQ_OK, "%s", text);
 	publisher->error_version++;
 }
 
-/* Something was not accepted: hold everything for a while. */
-static void
-hold(Publisher *publisher, int64_t now_us)
-{
-	publisher->holding = true;
-	publisher->probing = false;
-	publisher->hold_until_us = now_us + backoff_next_us(&publisher->hold_backoff);
-}
-
-/* ---- from the transport ----------------------------------------------------------------------- */
-
 void
-publisher_on_ready(Publisher *publisher, int64_t now_us)
+publisher_fail(Publisher *publisher, const char *text)
 {
-	publisher->ready = true;
-	publisher->confirm_since_us = now_us;
-	backoff_reset(&publisher->connect_backoff);
-	enter_connected(publisher);
+	publisher_set_error(publisher, text);
+	publisher->failed = true;
 }
 
-void
-publisher_on_lost(Publisher *publisher, const char *reason, int64_t now_us)
+bool
+publisher_has_room(const Publisher *publisher)
 {
-	set_error(publisher, reason);
-	publisher->ready = publisher->blocked = publisher->reopen = publisher->probing = false;
-	unconfirmed_channel_lost(&publisher->unconfirmed);
-	publisher->counters.reconnects++;
-	publisher->connect_at_us = now_us + backoff_next_us(&publisher->connect_backoff);
-	enter(publisher, PUBLISHER_WAITING);
+	return unconfirmed_has_room(&publisher->unconfirmed);
 }
 
-void
-publisher_on_channel_closed(Publisher *publisher, const char *reason, int64_t now_us)
-{
-	set_error(publisher, reason);
-	publisher->ready = false;
-	publisher->reopen = true;
-	/* The broker does not say which of them it was: one at a time shows it. */
-	publisher->serial = publisher->unconfirmed.sent_count;
-	unconfirmed_channel_lost(&publisher->unconfirmed);
-	hold(publisher, now_us);
-}
+/* ---- windows ---------------------------------------------------------------------------------- */
 
-/* Windows whose messages are all confirmed, in order, are done. */
+/* Windows that have no message left, in order, are done. */
 static void
 settle_windows(Publisher *publisher)
 {
@@ -224,48 +174,204 @@ settle_windows(Publisher *publisher)
 		publisher->source.confirmed(publisher->source.context, publisher->confirmed_window);
 }
 
-static void
-confirmed(void *context, const OutMessage *message)
+/* A ring of at most PUBLISHER_WINDOWS_MAX windows: looked through. */
+void
+publisher_settled(Publisher *publisher, uint64_t number)
 {
-	Publisher *publisher = context;
-
-	publisher->counters.confirmed++;
-	publisher->counters.messages++;
-	publisher->counters.events += message->events;
-	publisher->counters.keys += message->keys;
-	/* A ring of at most PUBLISHER_WINDOWS_MAX consecutive numbers: the place is the difference. */
 	for (size_t i = 0; i < publisher->window_count; i++)
 	{
 		OpenWindow *window = &publisher->windows[(publisher->window_first + i) %
 												 PUBLISHER_WINDOWS_MAX];
 
-		if (window->number == message->window)
+		if (window->number == number)
 		{
 			assert(window->messages > 0);
 			window->messages--;
 			break;
 		}
 	}
-	if (publisher->serial > 0)
-		publisher->serial--;
-	if (publisher->probing)
+}
+
+/* ---- from the transport ----------------------------------------------------------------------- */
+
+void
+publisher_on_ready(Publisher *publisher, int64_t now_us)
+{
+	publisher->ready = true;
+	publisher->confirm_since_us = now_us;
+	publisher->parking_due_us = 0;
+	backoff_reset(&publisher->connect_backoff);
+	enter_connected(publisher);
+}
+
+/* The one message under way; NULL: there are more, or none. */
+static OutMessage *
+only_one_under_way(Publisher *publisher)
+{
+	OutMessage *message = publisher->unconfirmed.first;
+
+	if (publisher->unconfirmed.sent_count != 1)
+		return NULL;
+	while (message->tag == 0)
+		message = message->next;
+	return message;
+}
+
+/* Does the broker's text name this message's exchange? It is quoted there, the default one as
+ * 'amq.default'. */
+static bool
+text_names_exchange(const char *text, const OutMessage *message)
+{
+	char quoted[300];
+
+	snprintf(quoted, sizeof(quoted), "exchange '%.*s'",
+			 (int) (message->exchange.size == 0 ? strlen("amq.default") : message->exchange.size),
+			 message->exchange.size == 0 ? "amq.default" : message->exchange.data);
+	return strstr(text, quoted) != NULL;
+}
+
+/* The broker closed channel or connection over one of several messages under way: from here on those
+ * that may be guilty are sent one at a time. */
+static void
+suspect_those_under_way(Publisher *publisher, const char *text)
+{
+	Unconfirmed *list = &publisher->unconfirmed;
+	bool         named = false;
+
+	for (const OutMessage *m = list->first; m != NULL; m = m->next)
+		named = named || (m->tag != 0 && text_names_exchange(text, m));
+	for (OutMessage *m = list->first; m != NULL; m = m->next)
 	{
-		/* The probe went through: the rest may follow. */
-		publisher->holding = publisher->probing = false;
-		backoff_reset(&publisher->hold_backoff);
+		if (m->tag != 0 && (!named || text_names_exchange(text, m)))
+			unconfirmed_suspect(list, m);
 	}
+}
+
+/* Reply codes by which a broker says that it cannot live with what it was sent. (320 and others: it
+ * goes away for reasons of its own.) */
+static bool
+is_about_a_message(int code)
+{
+	return (code >= 501 && code <= 506) || code == 540 || code == 541;
+}
+
+void
+publisher_on_lost(Publisher *publisher, int code, const char *reason, int64_t now_us)
+{
+	OutMessage *only = only_one_under_way(publisher);
+
+	publisher_set_error(publisher, reason);
+	if (is_about_a_message(code))
+		suspect_those_under_way(publisher, reason);
+	publisher->ready = publisher->blocked = publisher->reopen = false;
+	unconfirmed_channel_lost(&publisher->unconfirmed);
+	if (is_about_a_message(code) && only != NULL && ++only->strikes == PUBLISHER_STRIKES)
+		parking_bury(publisher, only, reason);
+	parking_after_loss(publisher);
+	publisher->counters.reconnects++;
+	publisher->connect_at_us = now_us + backoff_next_us(&publisher->connect_backoff);
+	enter(publisher, PUBLISHER_WAITING);
+}
+
+/* 404 and 403 are about an exchange, and may pass; so may what we do not know. */
+static bool
+is_forever(int code)
+{
+	return code == 406 || code == 311;
+}
+
+/* The broker closed the channel over this message, which is unsent again. */
+static void
+blame(Publisher *publisher, OutMessage *guilty, int code, const char *reason, int64_t now_us)
+{
+	char    name[256];
+	MqBytes exchange = {name, guilty->exchange.size};
+
+	if (is_forever(code))
+	{
+		parking_bury(publisher, guilty, reason);
+		return;
+	}
+	assert(exchange.size < sizeof(name));
+	if (exchange.size > 0)
+		memcpy(name, guilty->exchange.data, exchange.size);
+	parking_refuse(publisher, guilty, reason, true, now_us);
+	if (code == 404)
+		parking_refuse_exchange(publisher, exchange, reason, now_us);
+}
+
+void
+publisher_on_channel_closed(Publisher *publisher, int code, const char *reason, int64_t now_us)
+{
+	OutMessage *guilty = only_one_under_way(publisher);
+
+	publisher_set_error(publisher, reason);
+	publisher->ready = false;
+	publisher->reopen = true;
+	/* At once, unless that brings us no further. */
+	publisher->reopen_at_us = now_us;
+	if (!publisher->progress)
+		publisher->reopen_at_us += backoff_next_us(&publisher->reopen_backoff);
+	else
+		backoff_reset(&publisher->reopen_backoff);
+	publisher->progress = false;
+	if (guilty == NULL)
+		suspect_those_under_way(publisher, reason);
+	unconfirmed_channel_lost(&publisher->unconfirmed);
+	if (guilty != NULL)
+		blame(publisher, guilty, code, reason, now_us);
+	parking_after_loss(publisher);
+}
+
+/* An answer's context. */
+typedef struct Answer
+{
+	Publisher *publisher;
+	int64_t    now_us;
+} Answer;
+
+static void
+on_confirmed(void *context, OutMessage *message)
+{
+	Answer    *answer = context;
+	Publisher *publisher = answer->publisher;
+
+	publisher->counters.confirmed++;
+	publisher->counters.messages++;
+	publisher->counters.events += message->events;
+	publisher->counters.keys += message->keys;
+	publisher->progress = true;
+	if (message->window != 0)
+		publisher_settled(publisher, message->window);
+	parking_confirmed(publisher, message, answer->now_us);
+}
+
+static void
+on_returned(void *context, OutMessage *message)
+{
+	Answer *answer = context;
+
+	answer->publisher->counters.returned++;
+	parking_refuse(answer->publisher, message, message->destination->error,
+				   message->destination->alone, answer->now_us);
+}
+
+static void
+on_nacked(void *context, OutMessage *message)
+{
+	Answer *answer = context;
+
+	answer->publisher->counters.nacked++;
+	parking_refuse(answer->publisher, message,
+				   "the broker refused a message (basic.nack): its queue may be full", false,
+				   answer->now_us);
 }
 
 void
 publisher_on_ack(Publisher *publisher, uint64_t tag, bool multiple, int64_t now_us)
 {
-	size_t refused = unconfirmed_ack(&publisher->unconfirmed, tag, multiple, confirmed, publisher);
-
-	if (refused > 0)
-	{
-		publisher->counters.returned += refused;
-		hold(publisher, now_us);
-	}
+	unconfirmed_ack(&publisher->unconfirmed, tag, multiple, on_confirmed, on_returned,
+					&(Answer){publisher, now_us});
 	settle_windows(publisher);
 	enter_connected(publisher);
 }
@@ -273,31 +379,25 @@ publisher_on_ack(Publisher *publisher, uint64_t tag, bool multiple, int64_t now_
 void
 publisher_on_nack(Publisher *publisher, uint64_t tag, bool multiple, int64_t now_us)
 {
-	size_t refused = unconfirmed_nack(&publisher->unconfirmed, tag, multiple);
-
-	if (refused == 0)
-		return;
-	publisher->counters.nacked += refused;
-	set_error(publisher, "the broker refused a message (basic.nack): its queue may be full");
-	hold(publisher, now_us);
+	unconfirmed_nack(&publisher->unconfirmed, tag, multiple, on_nacked,
+					 &(Answer){publisher, now_us});
 }
 
 void
 publisher_on_return(Publisher *publisher, MqBytes exchange, MqBytes routing_key, int64_t first_id,
-					int64_t last_id, int64_t part, const char *reason, int64_t now_us)
+					int64_t last_id, int64_t part, const char *reason, bool alone)
 {
-	char text[sizeof(publisher->last_error.text)];
+	OutMessage  *message = unconfirmed_returned(&publisher->unconfirmed, exchange, routing_key,
+												first_id, last_id, part);
+	Destination *d;
 
-	(void) now_us;
-	if (!unconfirmed_returned(&publisher->unconfirmed, exchange, routing_key, first_id, last_id,
-							  part))
+	if (message == NULL)
 		return;
-	snprintf(text, sizeof(text),
-			 "message of event %" PRId64 " came back: %.64s (exchange \"%.*s\", routing key "
-			 "\"%.*s\")",
-			 last_id, reason, (int) exchange.size, exchange.data == NULL ? "" : exchange.data,
-			 (int) routing_key.size, routing_key.data == NULL ? "" : routing_key.data);
-	set_error(publisher, text);
+	d = message->destination;
+	d->alone = d->alone || alone;
+	snprintf(d->error, sizeof(d->error),
+			 "a message came back: %.64s (exchange \"%.60s\", routing key \"%.80s\")", reason,
+			 d->exchange.data, d->routing_key.data);
 }
 
 void
@@ -306,7 +406,7 @@ publisher_on_blocked(Publisher *publisher, const char *reason)
 	char text[sizeof(publisher->last_error.text)];
 
 	snprintf(text, sizeof(text), "the broker blocks publishing: %.300s", reason);
-	set_error(publisher, text);
+	publisher_set_error(publisher, text);
 	publisher->blocked = true;
 	enter_connected(publisher);
 }
@@ -325,20 +425,20 @@ static void
 lose(Publisher *publisher, const char *reason, int64_t now_us)
 {
 	publisher->transport.disconnect(publisher->transport.context);
-	publisher_on_lost(publisher, reason, now_us);
+	publisher_on_lost(publisher, 0, reason, now_us);
 }
 
-/* May the next message go out now? */
-static bool
-may_send(const Publisher *publisher, int64_t now_us)
+/* The message that may go out now; NULL: none. A suspect goes alone, before all others. */
+static OutMessage *
+next_to_send(Publisher *publisher)
 {
-	size_t under_way = publisher->unconfirmed.sent_count;
+	Unconfirmed *list = &publisher->unconfirmed;
 
-	if (!publisher->ready || publisher->blocked || !unconfirmed_can_send(&publisher->unconfirmed))
-		return false;
-	if (publisher->holding)
-		return under_way == 0 && now_us >= publisher->hold_until_us;
-	return publisher->serial == 0 || under_way == 0;
+	if (!publisher->ready || publisher->blocked || !unconfirmed_can_send(list))
+		return NULL;
+	if (list->suspect_count == 0)
+		return unconfirmed_next_unsent(list);
+	return list->sent_count == 0 ? unconfirmed_next_suspect(list) : NULL;
 }
 
 static void
@@ -346,23 +446,29 @@ send_unsent(Publisher *publisher, int64_t now_us)
 {
 	OutMessage *message;
 
-	while (may_send(publisher, now_us) &&
-		   (message = unconfirmed_next_unsent(&publisher->unconfirmed)) != NULL)
+	while ((message = next_to_send(publisher)) != NULL)
 	{
 		MqError  error = {0};
 		uint64_t tag;
 		MqResult result = publisher->transport.send(publisher->transport.context, message, &tag,
 													&error);
 
-		if (result == MQ_FULL)
-			return;
-		if (result != MQ_OK)
+		switch (result)
 		{
+		case MQ_OK:
+			unconfirmed_sent(&publisher->unconfirmed, message, tag, now_us);
+			break;
+		case MQ_FULL:
+			return;
+		case MQ_INVALID:
+			parking_bury(publisher, message, error.text);
+			break;
+		case MQ_LOST:
+		case MQ_REFUSED:
+		case MQ_NOMEM:
 			lose(publisher, error.text, now_us);
 			return;
 		}
-		unconfirmed_sent(&publisher->unconfirmed, message, tag, now_us);
-		publisher->probing = publisher->holding;
 	}
 }
 
@@ -370,10 +476,8 @@ send_unsent(Publisher *publisher, int64_t now_us)
 static bool
 may_read(Publisher *publisher)
 {
-	const Unconfirmed *unconfirmed = &publisher->unconfirmed;
-
-	return publisher->ready && !publisher->blocked && !publisher->holding &&
-		   publisher->serial == 0 && unconfirmed_has_room(unconfirmed) &&
+	return publisher->ready && !publisher->blocked && publisher_has_room(publisher) &&
+		   publisher->unconfirmed.suspect_count == 0 &&
 		   unconfirmed_next_unsent(&publisher->unconfirmed) == NULL;
 }
 
@@ -405,50 +509,55 @@ open_window(Publisher *publisher)
 }
 
 /* Reads one piece of the open window into messages. After a failure its events are lost to us. */
-static MqResult
-read_piece(Publisher *publisher, MqError *error)
+static void
+read_piece(Publisher *publisher)
 {
+	OpenWindow *window = &publisher->windows[(publisher->window_first + publisher->window_count - 1) %
+											 PUBLISHER_WINDOWS_MAX];
 	const RelayEvent *events;
+	MqError  error = {0};
 	size_t   count = publisher->source.read(publisher->source.context, &events);
 	MqResult result = MQ_OK;
 
 	for (size_t i = 0; result == MQ_OK && i < count; i++)
-		result = batch_add(publisher->batch, &events[i], error);
+	{
+		result = batch_add(publisher->batch, &events[i], &error);
+		if (result == MQ_INVALID && !events[i].is_invalidation)
+		{
+			parking_bury_event(publisher, &events[i], window->number, error.text);
+			result = MQ_OK;
+		}
+	}
 	if (result == MQ_OK && count == 0)
 	{
-		result = batch_end(publisher->batch, error);
+		result = batch_end(publisher->batch, &error);
 		publisher->reading = false;
-		publisher->windows[(publisher->window_first + publisher->window_count - 1) %
-						   PUBLISHER_WINDOWS_MAX]
-			.read = true;
-		settle_windows(publisher);
+		window->read = true;
 	}
 	publisher->counters.coalesced += batch_take_coalesced(publisher->batch);
-	return result;
+	if (result != MQ_OK)
+		publisher_fail(publisher, error.text);
 }
 
 /* Reads until everything is read or the list is full. A window of events that make no message is
  * settled at once. */
-static MqResult
-read_events(Publisher *publisher, int64_t now_us, MqError *error)
+static void
+read_events(Publisher *publisher, int64_t now_us)
 {
-	MqResult result = MQ_OK;
-
-	for (;;)
+	while (!publisher->failed)
 	{
 		if (!publisher->reading && may_open(publisher))
 			open_window(publisher);
 		if (!publisher->reading || !may_read(publisher))
 			break;
 		/* A window is read to its end before anything else, so that small ones leave at once. */
-		result = read_piece(publisher, error);
-		if (result != MQ_OK)
-			break;
+		read_piece(publisher);
+		parking_write(publisher);
+		settle_windows(publisher);
 		send_unsent(publisher, now_us);
 		if (unconfirmed_next_unsent(&publisher->unconfirmed) != NULL)
 			break; /* the socket is to be served first */
 	}
-	return result;
 }
 
 static void
@@ -469,19 +578,19 @@ static int64_t
 next_due(Publisher *publisher, int64_t now_us)
 {
 	int64_t since = unconfirmed_oldest_sent_us(&publisher->unconfirmed);
-	int64_t due = PUBLISHER_NEVER;
+	int64_t due = publisher->parking_due_us;
 
 	if (publisher->state == PUBLISHER_WAITING)
 		return publisher->connect_at_us;
 	if (publisher->reopen)
-		return publisher->hold_until_us;
+		return publisher->reopen_at_us;
 	if (!publisher->ready || publisher->blocked)
 		return PUBLISHER_NEVER;
 	if (since != INT64_MAX)
-		due = (since < publisher->confirm_since_us ? publisher->confirm_since_us : since) +
-			  PUBLISHER_CONFIRM_LIMIT_US;
-	else if (publisher->holding)
-		due = publisher->hold_until_us;
+	{
+		since = since < publisher->confirm_since_us ? publisher->confirm_since_us : since;
+		due = since + PUBLISHER_CONFIRM_LIMIT_US < due ? since + PUBLISHER_CONFIRM_LIMIT_US : due;
+	}
 	if (may_read(publisher) && (publisher->reading || may_open(publisher)))
 		due = now_us;
 	return due;
@@ -490,29 +599,25 @@ next_due(Publisher *publisher, int64_t now_us)
 int64_t
 publisher_step(Publisher *publisher, int64_t now_us)
 {
-	MqError error = {0};
-
 	if (publisher->state == PUBLISHER_WAITING && now_us >= publisher->connect_at_us)
 	{
 		enter(publisher, PUBLISHER_CONNECTING);
 		publisher->transport.connect(publisher->transport.context, now_us);
 	}
-	if (publisher->reopen && now_us >= publisher->hold_until_us)
+	if (publisher->reopen && now_us >= publisher->reopen_at_us)
 	{
 		publisher->reopen = false;
 		publisher->transport.reopen(publisher->transport.context);
 	}
 	if (publisher->ready)
 		check_confirm_limit(publisher, now_us);
-	if (publisher->holding && publisher->unconfirmed.count == 0 &&
-		now_us >= publisher->hold_until_us)
-		publisher->holding = false; /* nothing is left to probe with */
+	/* Also while there is no connection: what is known to be refused delays no window. */
+	parking_write(publisher);
+	settle_windows(publisher);
+	if (publisher->ready && !publisher->blocked)
+		parking_try(publisher, now_us);
 	send_unsent(publisher, now_us);
-	if (read_events(publisher, now_us, &error) != MQ_OK)
-	{
-		lose(publisher, error.text, now_us);
-		publisher->failed = true;
-	}
+	read_events(publisher, now_us);
 	enter_connected(publisher);
 	return next_due(publisher, now_us);
 }
@@ -560,4 +665,38 @@ publisher_last_error(const Publisher *publisher, uint64_t *version)
 {
 	*version = publisher->error_version;
 	return publisher->last_error.text;
+}
+
+void
+publisher_note(Publisher *publisher, const char *text)
+{
+	publisher_set_error(publisher, text);
+	publisher->source.tell(publisher->source.context, PUBLISHER_NOTES, mq_bytes_of(""),
+						   mq_bytes_of(""), text);
+}
+
+const Destination *
+publisher_destinations(const Publisher *publisher)
+{
+	return publisher->destinations.newest;
+}
+
+void
+publisher_set_most_destinations(Publisher *publisher, size_t most)
+{
+	publisher->destinations.most = most;
+}
+
+uint64_t
+publisher_destinations_version(const Publisher *publisher)
+{
+	return publisher->destinations_version;
+}
+
+int64_t
+publisher_crowd(const Publisher *publisher, int64_t *parked_at_us, const char **error)
+{
+	*parked_at_us = publisher->crowd.parked_at_us;
+	*error = publisher->crowd.error;
+	return publisher->crowd.present ? publisher->crowd.parked : 0;
 }

@@ -27,9 +27,11 @@
 #include "relay/attach.h"
 #include "relay/broker.h"
 #include "relay/reload.h"
+#include "relay/report_destinations.h"
 #include "relay/reporting.h"
 #include "relay/rotate.h"
 #include "relay/store.h"
+#include "relay/store_parked.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -46,6 +48,7 @@
 #define ROTATE_CHECK_US (10 * SECOND_US) /* under load: is the current table large? */
 #define ROTATE_MOST_US (300 * SECOND_US) /* under load: rotate after so long in any case */
 #define ROTATE_RETRY_US (30 * SECOND_US)
+#define PARKED_LOAD_US SECOND_US /* between two counts of the parked events */
 
 typedef struct Relay
 {
@@ -60,6 +63,8 @@ typedef struct Relay
 	int64_t rotated_at_us;
 	int64_t rotate_check_at_us; /* not before */
 	bool    rotation_pending;  /* something was published since the last rotation */
+	bool    parked_changed;    /* by hand */
+	int64_t parked_loaded_at_us;
 
 	/* wait_published: the request that the next look will answer, and the one being answered */
 	uint64 request;        /* 0: none */
@@ -102,6 +107,49 @@ source_confirmed(void *context, uint64_t number)
 	relay->rotation_pending = true;
 }
 
+static void
+source_park(void *context, ParkRange *ranges, size_t count)
+{
+	store_park(((Relay *) context)->store, ranges, count);
+}
+
+static size_t
+source_read_parked(void *context, MqBytes exchange, MqBytes routing_key, size_t limit,
+				   const RelayEvent **events, const char **lsn, bool *held)
+{
+	return store_read_parked(((Relay *) context)->store, exchange, routing_key, limit, events, lsn,
+							 held);
+}
+
+static void
+source_settle(void *context, const ChunkEvent *events, size_t count, const char *reason)
+{
+	(void) context;
+	parked_settle(events, count, reason);
+}
+
+static bool
+source_is_parked(void *context, MqBytes exchange, MqBytes routing_key)
+{
+	(void) context;
+	return parked_is(exchange, routing_key);
+}
+
+static bool
+source_next_parked(void *context, bool begun, char *exchange, char *routing_key, int64_t *count)
+{
+	(void) context;
+	return parked_next(begun, exchange, routing_key, count);
+}
+
+static void
+source_tell(void *context, PublisherNews news, MqBytes exchange, MqBytes routing_key,
+			const char *text)
+{
+	(void) context;
+	report_news(news, exchange, routing_key, text);
+}
+
 /* ---- starting --------------------------------------------------------------------------------- */
 
 /* ALTER DATABASE ... SET applies to this process too: what could bite it is set here. */
@@ -120,6 +168,7 @@ pin_settings(void)
 		{"default_transaction_deferrable", "off"},
 		{"row_security", "off"},
 		{"jit", "off"},
+		{"enable_seqscan", "off"}, /* outbox.parked: no statistics may mislead */
 	};
 
 	for (size_t i = 0; i < lengthof(settings); i++)
@@ -214,7 +263,18 @@ read_options(Relay *relay, BrokerOptions *broker, BatchOptions *batch)
 static void
 relay_start(Relay *relay)
 {
-	PublisherSource    source = {relay, source_open_window, source_read, source_confirmed};
+	PublisherSource    source = {
+		   .context = relay,
+		   .open_window = source_open_window,
+		   .read = source_read,
+		   .confirmed = source_confirmed,
+		   .park = source_park,
+		   .read_parked = source_read_parked,
+		   .settle = source_settle,
+		   .is_parked = source_is_parked,
+		   .next_parked = source_next_parked,
+		   .tell = source_tell,
+	};
 	PublisherTransport transport;
 	BrokerOptions     *broker = palloc(sizeof(*broker));
 	BatchOptions       batch;
@@ -234,6 +294,9 @@ relay_start(Relay *relay)
 	if (relay->publisher == NULL)
 		ereport(ERROR, errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"));
 	broker_set_publisher(relay->broker, relay->publisher);
+	parked_retarget(batch.exchange, batch.routing_key);
+	parked_load(relay->publisher, mq_clock_us());
+	report_destinations_begin(relay->slot);
 	relay->rotation_pending = true;
 	relay->confirmed_at_us = relay->rotated_at_us = mq_clock_us();
 }
@@ -256,6 +319,24 @@ obey_commands(Relay *relay)
 
 	if (commands & OUTBOX_COMMAND_RESTART)
 		leave_for_restart(NULL);
+	if (commands & OUTBOX_COMMAND_PARKED)
+		relay->parked_changed = true;
+}
+
+/* Somebody discarded parked events, or wants them tried: they are counted anew, but not for each
+ * single one of many. */
+static int64_t
+parked_due_us(const Relay *relay)
+{
+	return relay->parked_changed ? relay->parked_loaded_at_us + PARKED_LOAD_US : STREAM_NEVER;
+}
+
+static void
+load_parked(Relay *relay, int64_t now_us)
+{
+	parked_load(relay->publisher, now_us);
+	relay->parked_loaded_at_us = now_us;
+	relay->parked_changed = false;
 }
 
 static int64_t
@@ -364,6 +445,8 @@ turn(Relay *relay)
 	int64_t now_us = mq_clock_us();
 	int64_t due_us;
 
+	if (now_us >= parked_due_us(relay))
+		load_parked(relay, now_us);
 	broker_step(relay->broker, now_us);
 	due_us = publisher_step(relay->publisher, now_us);
 	broker_flush(relay->broker);
@@ -375,7 +458,8 @@ turn(Relay *relay)
 	if (now_us >= rotation_due_us(relay))
 		rotate_if_due(relay, now_us);
 	report_publisher(relay->slot, relay->publisher, broker_address(relay->broker));
-	due_us = Min(due_us, broker_due_us(relay->broker));
+	due_us = Min(due_us, report_destinations(relay->slot, relay->publisher, now_us));
+	due_us = Min(due_us, Min(broker_due_us(relay->broker), parked_due_us(relay)));
 	due_us = Min(due_us, Min(save_due_us(relay), rotation_due_us(relay)));
 	return Min(due_us, relay->look_at_us);
 }

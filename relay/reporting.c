@@ -2,8 +2,8 @@
  * reporting.c
  *    State and counters for the views; the log.
  *
- * The log gets a line when the connection comes, goes or is blocked, and when something else goes
- * wrong than last time; nothing for each retry.
+ * The log gets a line when the connection comes, goes or is blocked; nothing for each retry. (What
+ * happens to single destinations: report_destinations.c.)
  */
 #include "postgres.h"
 
@@ -22,7 +22,6 @@ typedef enum Link
 
 static Link     logged_link = LINK_NONE;
 static uint64   seen_error_version = 0;
-static char     logged_error[512];
 static uint64   seen_confirmed = 0;
 
 /* What relays before this one have counted in the slot. */
@@ -98,7 +97,6 @@ log_link(OutboxSlot *slot, Link link, const char *broker, const char *error)
 			LWLockRelease(&slot->text_lock);
 		}
 		ereport(LOG, errmsg("outbox relay publishes to %s", broker));
-		logged_error[0] = '\0';
 		break;
 	case LINK_BLOCKED:
 		ereport(LOG, errmsg("outbox relay is blocked by %s", broker), errdetail("%s", error),
@@ -107,7 +105,6 @@ log_link(OutboxSlot *slot, Link link, const char *broker, const char *error)
 	case LINK_DOWN:
 		ereport(LOG, errmsg("outbox relay has no connection to %s", broker),
 				errdetail("%s", error), errhint("It goes on trying; commits do not wait."));
-		strlcpy(logged_error, error, sizeof(logged_error));
 		break;
 	}
 	logged_link = link;
@@ -136,7 +133,7 @@ link_of(RelayState state)
 }
 
 static void
-report_error(OutboxSlot *slot, const Publisher *publisher, const char *broker)
+report_error(OutboxSlot *slot, const Publisher *publisher)
 {
 	uint64_t    version;
 	const char *error = publisher_last_error(publisher, &version);
@@ -145,15 +142,6 @@ report_error(OutboxSlot *slot, const Publisher *publisher, const char *broker)
 		return;
 	seen_error_version = version;
 	set_error(slot, error);
-	/* While the link is down its first error was logged; others show in the view. */
-	if (logged_link == LINK_UP && strcmp(error, logged_error) != 0 &&
-		publisher_state(publisher) != PUBLISHER_WAITING &&
-		publisher_state(publisher) != PUBLISHER_BLOCKED)
-	{
-		strlcpy(logged_error, error, sizeof(logged_error));
-		ereport(LOG, errmsg("outbox relay holds its messages"), errdetail("%s", error),
-				errhint("It tries again with growing delays until %s accepts.", broker));
-	}
 }
 
 void
@@ -163,7 +151,7 @@ report_publisher(OutboxSlot *slot, const Publisher *publisher, const char *broke
 	RelayState               state = state_of(publisher);
 	uint64_t                 version;
 
-	report_error(slot, publisher, broker);
+	report_error(slot, publisher);
 	log_link(slot, link_of(state), broker, publisher_last_error(publisher, &version));
 	set_counters(slot, counters);
 	if (counters->confirmed != seen_confirmed || strcmp(slot->broker, broker) != 0)

@@ -25,6 +25,7 @@
 #include "relay/decode.h"
 #include "relay/instance.h"
 #include "relay/scan.h"
+#include "relay/store_parked.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
@@ -46,6 +47,12 @@ typedef struct EventRef
 	int    table;
 } EventRef;
 
+typedef struct EventRefs
+{
+	EventRef *refs; /* in the memory context of their window */
+	size_t    count, capacity;
+} EventRefs;
+
 /* A window that is opened and not wholly confirmed. */
 typedef struct StoreWindow
 {
@@ -58,7 +65,7 @@ struct Store
 	OutboxSlot   *slot;
 	MemoryContext context; /* as long as the store */
 	MemoryContext window_context; /* refs of the open window */
-	MemoryContext piece_context;  /* events handed out by store_read */
+	MemoryContext piece_context;  /* events handed out by store_read or store_read_parked */
 	char          instance[64];
 
 	Position position; /* confirmed */
@@ -72,9 +79,10 @@ struct Store
 	int64 tick_id;       /* of the last tick that ended a window; 0: none */
 	bool  at_present;    /* the newest window ends now, not at a tick */
 
-	EventRef *refs; /* of the open window */
-	size_t    ref_count, ref_capacity, ref_next;
-	char      lsn[32];
+	EventRefs events;        /* of the window opened last */
+	uint64    events_window; /* its number; 0: a look that found nothing has taken their place */
+	size_t    next_event;
+	char      lsn[32], parked_lsn[32];
 };
 
 /* pg_snapshot as stored (xid8funcs.c); an on-disk format, hence stable. */
@@ -312,7 +320,7 @@ store_instance(const Store *store)
 /* What gathering a window needs beside its rows. */
 typedef struct Gathering
 {
-	Store          *store;
+	EventRefs      *events;
 	const Position *end; /* of the window */
 	bool            has_messages;
 } Gathering;
@@ -321,18 +329,18 @@ static bool
 gather_row(void *context, int table, TupleTableSlot *row)
 {
 	Gathering *gathering = context;
-	Store     *store = gathering->store;
+	EventRefs *events = gathering->events;
 	uint64     xid = U64FromFullTransactionId(DatumGetFullTransactionId(scan_value(row, EVENT_XID)));
 	bool       no_routing_key;
 
 	if (!position_contains(gathering->end, xid))
 		return true;
-	if (store->ref_count == store->ref_capacity)
+	if (events->count == events->capacity)
 	{
-		store->ref_capacity *= 2;
-		store->refs = repalloc_huge(store->refs, store->ref_capacity * sizeof(EventRef));
+		events->capacity *= 2;
+		events->refs = repalloc_huge(events->refs, events->capacity * sizeof(EventRef));
 	}
-	store->refs[store->ref_count++] = (EventRef){
+	events->refs[events->count++] = (EventRef){
 		.id = DatumGetInt64(scan_value(row, EVENT_ID)),
 		.xid = xid,
 		.table = table,
@@ -442,12 +450,17 @@ next_end(Store *store, const Position *present)
 }
 
 static void
-begin_refs(Store *store)
+events_init(EventRefs *events, MemoryContext context)
 {
-	MemoryContextReset(store->window_context);
-	store->ref_capacity = 64;
-	store->ref_count = store->ref_next = 0;
-	store->refs = MemoryContextAlloc(store->window_context, store->ref_capacity * sizeof(EventRef));
+	events->capacity = 64;
+	events->count = 0;
+	events->refs = MemoryContextAlloc(context, events->capacity * sizeof(EventRef));
+}
+
+static void
+events_sort(EventRefs *events)
+{
+	qsort(events->refs, events->count, sizeof(EventRef), compare_refs);
 }
 
 /* Finds the events between the last window's end and the next, up to the first window that has
@@ -462,21 +475,24 @@ gather_window(Store *store, const Position *present, Gathering *gathering)
 		gathering->end = &end;
 		scan_tables(&store->last, end.xmax, GetActiveSnapshot(), gather_row, gathering);
 		set_last(store, &end);
-		if (store->ref_count > 0)
+		if (store->events.count > 0)
 			remember_window(store, &end);
 		else if (store->window_count == 0)
 			set_position(store, &end);
-	} while (store->ref_count == 0 && !store->at_present);
+	} while (store->events.count == 0 && !store->at_present);
 }
 
 bool
 store_open_window(Store *store, uint64_t *number, const char **lsn)
 {
-	Gathering  gathering = {.store = store};
+	Gathering  gathering = {.events = &store->events};
 	Position   present;
 	XLogRecPtr end;
 
-	begin_refs(store);
+	MemoryContextReset(store->window_context);
+	events_init(&store->events, store->window_context);
+	store->next_event = 0;
+	store->events_window = 0;
 	StartTransactionCommand();
 	/* One snapshot for the window's end and for its rows: with two, what commits between them
 	 * would be in neither this window nor the next. */
@@ -491,15 +507,15 @@ store_open_window(Store *store, uint64_t *number, const char **lsn)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 
-	if (store->ref_count == 0)
+	if (store->events.count == 0)
 		return false;
 	/* An asynchronous commit that a crash undoes must not have been published as a message. */
 	if (gathering.has_messages)
 		XLogFlush(end);
-	qsort(store->refs, store->ref_count, sizeof(EventRef), compare_refs);
+	events_sort(&store->events);
 	snprintf(store->lsn, sizeof(store->lsn), "%X/%X", LSN_FORMAT_ARGS(end));
 	*lsn = store->lsn;
-	*number = store->last_number;
+	*number = store->events_window = store->last_number;
 	return true;
 }
 
@@ -509,13 +525,32 @@ store_is_at_present(const Store *store)
 	return store->at_present;
 }
 
-/* Fetches one event by its index entry; its values go into the piece's context. */
-static Size
-fetch_event(TableScan *scan, const EventRef *ref, RelayEvent *event)
+/* Tables of the outbox, opened as they are needed. */
+typedef struct OpenTables
 {
-	ScanKeyData keys[2];
-	Size        size;
+	TableScan scans[EVENT_TABLES];
+} OpenTables;
 
+static void
+tables_close(OpenTables *tables)
+{
+	for (int number = 0; number < EVENT_TABLES; number++)
+	{
+		if (tables->scans[number].table != NULL)
+			table_scan_end(&tables->scans[number]);
+	}
+}
+
+/* Fetches one event's row by its index entry; valid until the next call. */
+static TupleTableSlot *
+fetch_row(OpenTables *tables, const EventRef *ref)
+{
+	TableScan  *scan = &tables->scans[ref->table];
+	ScanKeyData keys[2];
+
+	CHECK_FOR_INTERRUPTS();
+	if (scan->table == NULL && !table_scan_begin(scan, ref->table, GetActiveSnapshot(), 2))
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the outbox tables are gone"));
 	keys[0] = scan_xid_key(BTEqualStrategyNumber, ref->xid);
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ref->id));
 	index_rescan(scan->scan, keys, 2, NULL, 0);
@@ -524,47 +559,153 @@ fetch_event(TableScan *scan, const EventRef *ref, RelayEvent *event)
 				errmsg("event %lld is gone from the outbox before it was published",
 					   (long long) ref->id),
 				errhint("Was an outbox table changed by hand?"));
-	size = decode_event(scan->slot, event);
-	return size;
+	return scan->slot;
 }
 
 size_t
 store_read(Store *store, const RelayEvent **events)
 {
-	TableScan     scans[EVENT_TABLES] = {0};
+	OpenTables    tables = {0};
 	RelayEvent   *piece;
+	size_t        left = store->events.count - store->next_event;
 	size_t        count = 0;
 	Size          bytes = 0;
 	MemoryContext caller;
 
 	MemoryContextReset(store->piece_context);
-	if (store->ref_next == store->ref_count)
+	if (left == 0)
 		return 0;
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	caller = MemoryContextSwitchTo(store->piece_context);
-	piece = palloc(Min(PIECE_EVENTS, store->ref_count - store->ref_next) * sizeof(RelayEvent));
-	while (count < PIECE_EVENTS && bytes < PIECE_BYTES && store->ref_next < store->ref_count)
+	piece = palloc(Min(PIECE_EVENTS, left) * sizeof(RelayEvent));
+	while (count < PIECE_EVENTS && count < left && bytes < PIECE_BYTES)
 	{
-		const EventRef *ref = &store->refs[store->ref_next++];
-		TableScan      *scan = &scans[ref->table];
+		const EventRef *ref = &store->events.refs[store->next_event++];
 
-		CHECK_FOR_INTERRUPTS();
-		if (scan->table == NULL &&
-			!table_scan_begin(scan, ref->table, GetActiveSnapshot(), 2))
-			ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
-					errmsg("the outbox tables are gone"));
-		bytes += fetch_event(scan, ref, &piece[count++]);
+		bytes += decode_event(fetch_row(&tables, ref), &piece[count++]);
 	}
-	for (int number = 0; number < EVENT_TABLES; number++)
-	{
-		if (scans[number].table != NULL)
-			table_scan_end(&scans[number]);
-	}
+	tables_close(&tables);
 	MemoryContextSwitchTo(caller);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	*events = piece;
+	return count;
+}
+
+/* ---- setting aside ---------------------------------------------------------------------------- */
+
+/* Where a window begins that is not wholly confirmed: at the end of the one before. (Empty windows
+ * between the two are not kept, but are empty for ever.) */
+static const Position *
+window_begin(const Store *store, int index)
+{
+	return index == 0 ? &store->position : &store->windows[index - 1].position;
+}
+
+/* The events of a window that is not wholly confirmed: the open one's are at hand, an older one's are
+ * found again between the two snapshots. */
+static EventRefs
+events_of_window(Store *store, uint64 number)
+{
+	EventRefs events;
+	Gathering gathering = {.events = &events};
+	int       index = 0;
+
+	if (number == store->events_window)
+		return store->events;
+	while (index < store->window_count && store->windows[index].number != number)
+		index++;
+	if (index == store->window_count)
+		elog(ERROR, "window %llu is not open", (unsigned long long) number);
+	events_init(&events, CurrentMemoryContext);
+	gathering.end = &store->windows[index].position;
+	scan_tables(window_begin(store, index), gathering.end->xmax, GetActiveSnapshot(), gather_row,
+				&gathering);
+	events_sort(&events);
+	return events;
+}
+
+/* The first of them whose id is not smaller. */
+static size_t
+lower_bound(const EventRefs *events, int64 id)
+{
+	size_t from = 0, to = events->count;
+
+	while (from < to)
+	{
+		size_t middle = from + (to - from) / 2;
+
+		if (events->refs[middle].id < id)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from;
+}
+
+static size_t
+park_range(ParkedWriter *writer, OpenTables *tables, const EventRefs *events,
+		   const ParkRange *range)
+{
+	size_t parked = 0;
+	bool   found = false;
+
+	for (size_t i = lower_bound(events, range->first_id);
+		 i < events->count && events->refs[i].id <= range->last_id; i++)
+	{
+		TupleTableSlot *row = fetch_row(tables, &events->refs[i]);
+		bool            is_invalidation;
+
+		slot_getattr(row, EVENT_ROUTING_KEY, &is_invalidation);
+		if (is_invalidation != range->invalidations)
+			continue;
+		found = true;
+		if (parked_writer_add(writer, row, range))
+			parked++;
+	}
+	/* What is not kept must not count as settled. */
+	if (!found)
+		elog(ERROR, "event %lld is not in window %llu", (long long) range->last_id,
+			 (unsigned long long) range->window);
+	return parked;
+}
+
+void
+store_park(Store *store, ParkRange *ranges, size_t count)
+{
+	OpenTables    tables = {0};
+	EventRefs     events = {0};
+	uint64        window = 0;
+	ParkedWriter *writer;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	writer = parked_writer_begin();
+	for (size_t i = 0; i < count; i++)
+	{
+		if (ranges[i].window != window)
+			events = events_of_window(store, ranges[i].window);
+		window = ranges[i].window;
+		ranges[i].parked = park_range(writer, &tables, &events, &ranges[i]);
+	}
+	parked_writer_end(writer);
+	tables_close(&tables);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+size_t
+store_read_parked(Store *store, MqBytes exchange, MqBytes routing_key, size_t limit,
+				  const RelayEvent **events, const char **lsn, bool *held)
+{
+	size_t count;
+
+	MemoryContextReset(store->piece_context);
+	count = parked_read(exchange, routing_key, limit, store->piece_context, events, held);
+	snprintf(store->parked_lsn, sizeof(store->parked_lsn), "%X/%X",
+			 LSN_FORMAT_ARGS(insert_position()));
+	*lsn = store->parked_lsn;
 	return count;
 }
 

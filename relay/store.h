@@ -13,6 +13,7 @@
 #include "access/xlogdefs.h"
 #include "extension/shmem.h"
 #include "relay/batch.h"
+#include "relay/publisher.h"
 #include "relay/window.h"
 #include "utils/snapshot.h"
 
@@ -43,6 +44,13 @@ bool store_is_at_present(const Store *store);
 /* The next events of the open window, in the order of their ids, at most about a megabyte; valid
  * until the next call. 0: its end. */
 size_t store_read(Store *store, const RelayEvent **events);
+
+/* PublisherSource.park: copies events of windows that are not wholly confirmed into outbox.parked. */
+void store_park(Store *store, ParkRange *ranges, size_t count);
+
+/* PublisherSource.read_parked. */
+size_t store_read_parked(Store *store, MqBytes exchange, MqBytes routing_key, size_t limit,
+						 const RelayEvent **events, const char **lsn, bool *held);
 
 /* Everything up to window `number` is confirmed: moves the position, in memory. */
 void store_confirmed(Store *store, uint64_t number);

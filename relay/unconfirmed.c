@@ -29,9 +29,10 @@ message_bytes(const OutMessage *message)
 		   message->raw_properties.size + message->body.size;
 }
 
-static void
-message_remove(Unconfirmed *list, OutMessage *message)
+void
+unconfirmed_remove(Unconfirmed *list, OutMessage *message)
 {
+	assert(message->tag == 0);
 	if (message->previous == NULL)
 		list->first = message->next;
 	else
@@ -46,7 +47,11 @@ message_remove(Unconfirmed *list, OutMessage *message)
 	list->bytes -= message_bytes(message);
 	if (message->not_full)
 		list->not_full_count--;
-	free(message);
+	if (message->suspect)
+		list->suspect_count--;
+	if (message->destination != NULL)
+		message->destination->listed--;
+	message->previous = message->next = NULL;
 }
 
 void
@@ -95,7 +100,7 @@ unconfirmed_add(Unconfirmed *list, const OutMessage *from)
 	message->raw_properties = copy_behind(&at, from->raw_properties);
 	message->body = copy_behind(&at, from->body);
 	message->tag = 0;
-	message->returned = false;
+	message->returned = message->suspect = false;
 	message->next = NULL;
 	message->previous = list->last;
 	if (list->last == NULL)
@@ -109,6 +114,8 @@ unconfirmed_add(Unconfirmed *list, const OutMessage *from)
 	list->bytes += message_bytes(message);
 	if (message->not_full)
 		list->not_full_count++;
+	if (message->destination != NULL)
+		message->destination->listed++;
 	return message;
 }
 
@@ -137,9 +144,11 @@ unconfirmed_sent(Unconfirmed *list, OutMessage *message, uint64_t tag, int64_t n
 	*slot_of(list, tag) = message;
 	list->next_tag = tag + 1;
 	list->sent_count++;
+	if (message->destination != NULL)
+		message->destination->in_flight++;
 }
 
-/* Takes the message of a tag out of the table; NULL: that tag is settled or was never used. */
+/* Takes the message of a tag out of the table, unsent; NULL: that tag is settled or was never used. */
 static OutMessage *
 take_tag(Unconfirmed *list, uint64_t tag)
 {
@@ -151,19 +160,22 @@ take_tag(Unconfirmed *list, uint64_t tag)
 	*slot_of(list, tag) = NULL;
 	while (list->lowest_tag < list->next_tag && *slot_of(list, list->lowest_tag) == NULL)
 		list->lowest_tag++;
-	if (message != NULL)
-		list->sent_count--;
+	if (message == NULL)
+		return NULL;
+	list->sent_count--;
+	if (message->destination != NULL)
+		message->destination->in_flight--;
+	message->tag = 0;
 	return message;
 }
 
-/* It must be sent again: the search for the next to send starts anew, and passes over those under
- * way by their tags. */
+/* The search for the next to send starts anew, and passes over those under way by their tags. */
 static void
-make_unsent(Unconfirmed *list, OutMessage *message)
+refuse(Unconfirmed *list, OutMessage *message, AnswerFunction refused, void *context)
 {
-	message->tag = 0;
 	message->returned = false;
 	list->next_unsent = list->first;
+	refused(context, message);
 }
 
 /* The first tag that an answer speaks of. RabbitMQ's tag 0 with multiple: all so far. */
@@ -181,11 +193,10 @@ last_tag(const Unconfirmed *list, uint64_t tag, bool multiple)
 	return tag;
 }
 
-size_t
-unconfirmed_ack(Unconfirmed *list, uint64_t tag, bool multiple, ConfirmedFunction confirmed,
-				void *context)
+void
+unconfirmed_ack(Unconfirmed *list, uint64_t tag, bool multiple, AnswerFunction confirmed,
+				AnswerFunction refused, void *context)
 {
-	size_t   unsent = 0;
 	uint64_t last = last_tag(list, tag, multiple);
 
 	for (uint64_t t = first_tag(list, tag, multiple); t <= last; t++)
@@ -196,35 +207,49 @@ unconfirmed_ack(Unconfirmed *list, uint64_t tag, bool multiple, ConfirmedFunctio
 			continue;
 		if (message->returned)
 		{
-			make_unsent(list, message);
-			unsent++;
+			refuse(list, message, refused, context);
 			continue;
 		}
 		confirmed(context, message);
-		message_remove(list, message);
+		unconfirmed_remove(list, message);
+		free(message);
 	}
-	return unsent;
 }
 
-size_t
-unconfirmed_nack(Unconfirmed *list, uint64_t tag, bool multiple)
+void
+unconfirmed_nack(Unconfirmed *list, uint64_t tag, bool multiple, AnswerFunction refused,
+				 void *context)
 {
-	size_t   unsent = 0;
 	uint64_t last = last_tag(list, tag, multiple);
 
 	for (uint64_t t = first_tag(list, tag, multiple); t <= last; t++)
 	{
 		OutMessage *message = take_tag(list, t);
 
-		if (message == NULL)
-			continue;
-		make_unsent(list, message);
-		unsent++;
+		if (message != NULL)
+			refuse(list, message, refused, context);
 	}
-	return unsent;
 }
 
-bool
+void
+unconfirmed_suspect(Unconfirmed *list, OutMessage *message)
+{
+	if (!message->suspect)
+		list->suspect_count++;
+	message->suspect = true;
+}
+
+OutMessage *
+unconfirmed_next_suspect(const Unconfirmed *list)
+{
+	OutMessage *message = list->first;
+
+	while (message != NULL && !(message->suspect && message->tag == 0))
+		message = message->next;
+	return message;
+}
+
+OutMessage *
 unconfirmed_returned(Unconfirmed *list, MqBytes exchange, MqBytes routing_key, int64_t first_id,
 					 int64_t last_id, int64_t part)
 {
@@ -235,10 +260,10 @@ unconfirmed_returned(Unconfirmed *list, MqBytes exchange, MqBytes routing_key, i
 			mq_bytes_equal(m->routing_key, routing_key))
 		{
 			m->returned = true;
-			return true;
+			return m;
 		}
 	}
-	return false;
+	return NULL;
 }
 
 void
@@ -248,6 +273,8 @@ unconfirmed_channel_lost(Unconfirmed *list)
 	{
 		m->tag = 0;
 		m->returned = false;
+		if (m->destination != NULL)
+			m->destination->in_flight = 0;
 	}
 	memset(list->by_tag, 0, sizeof(list->by_tag));
 	list->lowest_tag = list->next_tag = 1;

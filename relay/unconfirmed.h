@@ -9,6 +9,7 @@
 #ifndef OUTBOX_UNCONFIRMED_H
 #define OUTBOX_UNCONFIRMED_H
 
+#include "relay/destination.h"
 #include "wire/bytes.h"
 
 #include <stdbool.h>
@@ -22,10 +23,15 @@ typedef struct OutMessage OutMessage;
 struct OutMessage
 {
 	OutMessage *previous, *next;
-	uint64_t    window;     /* the window its events came from */
+	uint64_t    window;     /* the window its events came from; 0: parked events, tried again */
+	Destination *destination; /* whose counts are kept here; NULL in some tests */
 	uint64_t    tag;        /* 0: not sent on this channel */
 	int64_t     sent_at_us;
 	bool        returned;   /* came back: the ack that follows does not count */
+	bool        suspect;    /* under way when the broker closed a channel: sent alone */
+	uint32_t    strikes;    /* connections that the broker closed with this message alone under way */
+	uint32_t    attempts;   /* more than 0: somebody has it tried again, out of its order */
+	bool        invalidations; /* keys and patterns of one event or more */
 	bool        not_full;   /* invalidations that could have taken more keys */
 	int64_t     first_id, last_id;
 	int64_t     part;
@@ -41,11 +47,12 @@ typedef struct Unconfirmed
 	OutMessage *next_unsent; /* none before it is unsent; it may itself be sent */
 	OutMessage *by_tag[UNCONFIRMED_MAX];
 	uint64_t    lowest_tag, next_tag; /* tags outstanding: lowest_tag to next_tag - 1 */
-	size_t      count, sent_count, not_full_count, bytes;
+	size_t      count, sent_count, not_full_count, suspect_count, bytes;
 } Unconfirmed;
 
-/* Called for every message that the broker has confirmed, before it is freed. */
-typedef void (*ConfirmedFunction)(void *context, const OutMessage *message);
+/* Told of the broker's answer to a message. One that is confirmed is freed after the call. One that
+ * is refused is unsent again; the function may remove it. */
+typedef void (*AnswerFunction)(void *context, OutMessage *message);
 
 void unconfirmed_init(Unconfirmed *list);
 
@@ -68,17 +75,27 @@ void unconfirmed_sent(Unconfirmed *list, OutMessage *message, uint64_t tag, int6
 /* May one more be sent? (Tags outstanding fit the table.) */
 bool unconfirmed_can_send(const Unconfirmed *list);
 
-/* The broker's ack of tag, or of all up to it. A message that was returned before is unsent again
- * instead; gives how many of these there were. Unknown tags count for nothing. */
-size_t unconfirmed_ack(Unconfirmed *list, uint64_t tag, bool multiple, ConfirmedFunction confirmed,
-					   void *context);
+/* The broker's ack of tag, or of all up to it. A message that was returned before is refused
+ * instead. Unknown tags count for nothing. */
+void unconfirmed_ack(Unconfirmed *list, uint64_t tag, bool multiple, AnswerFunction confirmed,
+					 AnswerFunction refused, void *context);
 
-/* The broker's nack: unsent again. Gives how many. */
-size_t unconfirmed_nack(Unconfirmed *list, uint64_t tag, bool multiple);
+/* The broker's nack: refused. */
+void unconfirmed_nack(Unconfirmed *list, uint64_t tag, bool multiple, AnswerFunction refused,
+					  void *context);
 
-/* A message came back: its ack will not count. false: none like it is under way. */
-bool unconfirmed_returned(Unconfirmed *list, MqBytes exchange, MqBytes routing_key,
-						  int64_t first_id, int64_t last_id, int64_t part);
+/* Takes a message that is not under way out of the list; it is the caller's to free then. */
+void unconfirmed_remove(Unconfirmed *list, OutMessage *message);
+
+/* This one will be sent alone. */
+void unconfirmed_suspect(Unconfirmed *list, OutMessage *message);
+
+/* The first suspect that is not under way; NULL: none. */
+OutMessage *unconfirmed_next_suspect(const Unconfirmed *list);
+
+/* A message came back: its ack will not count. NULL: none like it is under way. */
+OutMessage *unconfirmed_returned(Unconfirmed *list, MqBytes exchange, MqBytes routing_key,
+								 int64_t first_id, int64_t last_id, int64_t part);
 
 /* The channel is gone: all are unsent again. */
 void unconfirmed_channel_lost(Unconfirmed *list);

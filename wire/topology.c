@@ -36,31 +36,53 @@ declare_queue(const Topology *topology, MqSession *session, MqError *error)
 							!topology->declaring, arguments, count, error);
 }
 
-static TopologyState
-send_step(Topology *topology, MqSession *session, MqError *error)
+/* The request of a step other than the last. */
+static MqResult
+send_declaration(const Topology *topology, MqSession *session, MqError *error)
 {
-	MqResult result = MQ_OK;
-
-	if (topology->step == STEP_EXCHANGE && topology->exchange[0] == '\0')
-		topology->step = STEP_DONE;
 	switch ((TopologyStep) topology->step)
 	{
 	case STEP_DEAD_QUEUE:
 	case STEP_QUEUE:
-		result = declare_queue(topology, session, error);
-		break;
+		return declare_queue(topology, session, error);
 	case STEP_EXCHANGE:
-		result = mq_exchange_declare(session, mq_bytes_of(topology->exchange),
-									 !topology->declaring, error);
-		break;
+		return mq_exchange_declare(session, mq_bytes_of(topology->exchange), !topology->declaring,
+								   error);
 	case STEP_BIND:
-		result = mq_queue_bind(session, mq_bytes_of(topology->queue),
-							   mq_bytes_of(topology->exchange), error);
-		break;
+		return mq_queue_bind(session, mq_bytes_of(topology->queue),
+							 mq_bytes_of(topology->exchange), error);
 	case STEP_DONE:
-		return TOPOLOGY_READY;
+		break;
 	}
-	return result == MQ_OK ? TOPOLOGY_BUSY : TOPOLOGY_FAILED;
+	return MQ_OK;
+}
+
+static TopologyState
+send_step(Topology *topology, MqSession *session, MqError *error)
+{
+	if (topology->step == STEP_EXCHANGE && topology->exchange[0] == '\0')
+		topology->step = STEP_DONE;
+	if (topology->step == STEP_DONE)
+		return TOPOLOGY_READY;
+	return send_declaration(topology, session, error) == MQ_OK ? TOPOLOGY_BUSY : TOPOLOGY_FAILED;
+}
+
+MqResult
+topology_declare(const Topology *topology, MqSession *session, int *count, MqError *error)
+{
+	Topology copy = *topology;
+	MqResult result = MQ_OK;
+
+	*count = 0;
+	for (copy.step = STEP_DEAD_QUEUE; copy.step != STEP_DONE && result == MQ_OK; copy.step++)
+	{
+		copy.declaring = true;
+		if (copy.step == STEP_EXCHANGE && copy.exchange[0] == '\0')
+			break;
+		result = send_declaration(&copy, session, error);
+		++*count;
+	}
+	return result;
 }
 
 TopologyState

@@ -42,6 +42,10 @@ typedef enum TopologyState
 /* Starts on an open channel with nothing else under way. */
 TopologyState topology_begin(Topology *topology, MqSession *session, MqError *error);
 
+/* Sends all declarations at once, without a look first: for a queue that was just seen to be missing. The
+ * answers come as MQ_EVENT_REPLY, *count of them, or as MQ_EVENT_CHANNEL_CLOSED. */
+MqResult topology_declare(const Topology *topology, MqSession *session, int *count, MqError *error);
+
 /* Takes every event of the session until READY or FAILED (MQ_EVENT_LOST: the caller's). */
 TopologyState topology_event(Topology *topology, MqSession *session, const MqEvent *event,
 							 MqError *error);

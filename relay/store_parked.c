@@ -1,0 +1,291 @@
+/*
+ * store_parked.c
+ *    Rows of outbox.parked, written below the executor as events are, and questions to it by SPI.
+ *
+ * The relay has pinned search_path, and that no table is scanned where an index serves.
+ */
+#include "postgres.h"
+
+#include "relay/store_parked.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "extension/event.h"
+#include "extension/parked.h"
+#include "extension/rows.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "relay/decode.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define READ_BYTES (1024 * 1024)
+
+struct ParkedWriter
+{
+	RowWriter *rows;
+	ParkedScan ids;
+};
+
+/* UTF-8 as a string of the database's encoding. */
+static char *
+to_server(MqBytes text)
+{
+	char *copy = pnstrdup(text.data == NULL ? "" : text.data, text.size);
+
+	return pg_any_to_server(copy, (int) text.size, PG_UTF8);
+}
+
+/* The broker's words are printable ASCII. */
+static Datum
+text_datum(const char *text, bool *is_null)
+{
+	*is_null = text == NULL;
+	return text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+ParkedWriter *
+parked_writer_begin(void)
+{
+	ParkedWriter *writer = palloc(sizeof(*writer));
+
+	writer->rows = row_writer_begin(event_parked_oid());
+	/* Sees what this transaction has added, too: an event may come twice. */
+	parked_begin_by_id(&writer->ids, SnapshotSelf, RowExclusiveLock);
+	return writer;
+}
+
+bool
+parked_writer_add(ParkedWriter *writer, TupleTableSlot *event, const ParkRange *range)
+{
+	Datum       values[PARKED_COLUMNS];
+	bool        nulls[PARKED_COLUMNS] = {0};
+	TimestampTz now = GetCurrentTimestamp();
+
+	slot_getsomeattrs(event, EVENT_PROPERTIES);
+	if (parked_find(&writer->ids, DatumGetInt64(event->tts_values[EVENT_ID - 1])))
+		return false;
+	memcpy(values, event->tts_values, EVENT_PROPERTIES * sizeof(Datum));
+	memcpy(nulls, event->tts_isnull, EVENT_PROPERTIES * sizeof(bool));
+	values[EVENT_ATTEMPTS - 1] = Int32GetDatum((int32) range->attempts);
+	values[PARKED_TO_EXCHANGE - 1] = CStringGetTextDatum(to_server(range->exchange));
+	values[PARKED_TO_ROUTING_KEY - 1] = CStringGetTextDatum(to_server(range->routing_key));
+	values[PARKED_DEAD - 1] = BoolGetDatum(range->dead);
+	values[PARKED_REASON - 1] = text_datum(range->reason, &nulls[PARKED_REASON - 1]);
+	values[PARKED_FIRST_FAILED_AT - 1] = TimestampTzGetDatum(now);
+	values[PARKED_FAILED_AT - 1] = TimestampTzGetDatum(now);
+	row_writer_insert(writer->rows, values, nulls);
+	return true;
+}
+
+void
+parked_writer_end(ParkedWriter *writer)
+{
+	parked_end(&writer->ids);
+	row_writer_end(writer->rows);
+	pfree(writer);
+}
+
+/* ---- reading ---------------------------------------------------------------------------------- */
+
+static void
+begin(void)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+end(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+size_t
+parked_read(MqBytes exchange, MqBytes routing_key, size_t limit, MemoryContext context,
+			const RelayEvent **events, bool *held)
+{
+	MemoryContext caller;
+	RelayEvent   *read;
+	ParkedScan    scan;
+	size_t        count = 0;
+	Size          bytes = 0;
+
+	*held = false;
+	begin();
+	caller = MemoryContextSwitchTo(context);
+	read = palloc(limit * sizeof(RelayEvent));
+	parked_begin_of(&scan, GetActiveSnapshot(), AccessShareLock, to_server(exchange),
+					to_server(routing_key), false);
+	while (count < limit && bytes < READ_BYTES && parked_next_row(&scan))
+	{
+		if (parked_is_held(&scan))
+		{
+			*held = true;
+			continue;
+		}
+		bytes += decode_event(scan.slot, &read[count]);
+		read[count++].attempts = 0; /* in its order */
+	}
+	parked_end(&scan);
+	MemoryContextSwitchTo(caller);
+	end();
+	*events = read;
+	return count;
+}
+
+bool
+parked_is(MqBytes exchange, MqBytes routing_key)
+{
+	ParkedScan scan;
+	bool       found;
+
+	begin();
+	parked_begin_of(&scan, GetActiveSnapshot(), AccessShareLock, to_server(exchange),
+					to_server(routing_key), false);
+	found = parked_next_row(&scan);
+	parked_end(&scan);
+	end();
+	return found;
+}
+
+/* ---- settling --------------------------------------------------------------------------------- */
+
+/* The row in the slot once more, as dead. No UPDATE: the new row takes the old one's place. */
+static void
+bury(ParkedScan *scan, const char *reason)
+{
+	RowWriter *rows = row_writer_begin(event_parked_oid());
+	Datum      values[PARKED_COLUMNS];
+	bool       nulls[PARKED_COLUMNS];
+
+	slot_getallattrs(scan->slot);
+	memcpy(values, scan->slot->tts_values, sizeof(values));
+	memcpy(nulls, scan->slot->tts_isnull, sizeof(nulls));
+	values[EVENT_ATTEMPTS - 1] = Int32GetDatum(DatumGetInt32(values[EVENT_ATTEMPTS - 1]) + 1);
+	values[PARKED_DEAD - 1] = BoolGetDatum(true);
+	values[PARKED_REASON - 1] = text_datum(reason, &nulls[PARKED_REASON - 1]);
+	values[PARKED_FAILED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	row_writer_insert(rows, values, nulls);
+	row_writer_end(rows);
+}
+
+void
+parked_settle(const ChunkEvent *events, size_t count, const char *reason)
+{
+	ParkedScan scan;
+
+	begin();
+	parked_begin_by_id(&scan, GetActiveSnapshot(), RowExclusiveLock);
+	for (size_t i = 0; i < count; i++)
+	{
+		if (events[i].outcome == CHUNK_REFUSED || !parked_find(&scan, events[i].id) ||
+			!parked_delete(&scan, false))
+			continue;
+		if (events[i].outcome == CHUNK_DEAD)
+			bury(&scan, reason);
+	}
+	parked_end(&scan);
+	end();
+}
+
+/* ---- all destinations ------------------------------------------------------------------------- */
+
+static void
+execute(const char *statement, int count, Datum *arguments, int expected)
+{
+	Oid types[] = {TEXTOID, TEXTOID};
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(statement, count, types, arguments, NULL, false, 0) != expected)
+		elog(ERROR, "could not execute: %s", statement);
+}
+
+static MqBytes
+column_utf8(int row, int column)
+{
+	char *value = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+
+	return mq_bytes_of(pg_server_to_any(value, (int) strlen(value), PG_UTF8));
+}
+
+static int64
+column_int64(int row, int column)
+{
+	bool  is_null;
+	Datum value = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null);
+
+	return is_null ? 0 : DatumGetInt64(value);
+}
+
+bool
+parked_next(bool begun, char *exchange, char *routing_key, int64_t *count)
+{
+	Datum arguments[2];
+	bool  found;
+
+	begin();
+	arguments[0] = CStringGetTextDatum(to_server(mq_bytes_of(exchange)));
+	arguments[1] = CStringGetTextDatum(to_server(mq_bytes_of(routing_key)));
+	execute(begun ? "SELECT to_exchange, to_routing_key, count(*) FROM outbox.parked "
+					"WHERE NOT dead AND (to_exchange, to_routing_key) > ($1, $2) "
+					"GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1"
+				  : "SELECT to_exchange, to_routing_key, count(*) FROM outbox.parked "
+					"WHERE NOT dead AND ($1 || $2) IS NOT NULL "
+					"GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1",
+			2, arguments, SPI_OK_SELECT);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		snprintf(exchange, 256, "%s", column_utf8(0, 1).data);
+		snprintf(routing_key, 256, "%s", column_utf8(0, 2).data);
+		*count = column_int64(0, 3);
+	}
+	SPI_finish();
+	end();
+	return found;
+}
+
+void
+parked_retarget(MqBytes exchange, MqBytes routing_key)
+{
+	Datum arguments[2];
+
+	begin();
+	arguments[0] = CStringGetTextDatum(to_server(exchange));
+	arguments[1] = CStringGetTextDatum(to_server(routing_key));
+	execute("UPDATE outbox.parked SET to_exchange = $1, to_routing_key = $2 "
+			"WHERE routing_key IS NULL AND (to_exchange, to_routing_key) <> ($1, $2)",
+			2, arguments, SPI_OK_UPDATE);
+	SPI_finish();
+	end();
+}
+
+void
+parked_load(Publisher *publisher, int64_t now_us)
+{
+	bool enough_memory = true;
+
+	publisher_parked_anew(publisher, now_us);
+	begin();
+	execute("SELECT to_exchange, to_routing_key, count(*), "
+			"  (1000000 * extract(epoch FROM clock_timestamp() - min(failed_at)))::bigint, "
+			"  coalesce((array_agg(reason ORDER BY id))[1], '') "
+			"FROM outbox.parked WHERE NOT dead GROUP BY 1, 2 ORDER BY min(failed_at)",
+			0, NULL, SPI_OK_SELECT);
+	for (uint64 row = 0; row < SPI_processed && enough_memory; row++)
+		enough_memory = publisher_parked(publisher, column_utf8((int) row, 1),
+										 column_utf8((int) row, 2), column_int64((int) row, 3),
+										 now_us - column_int64((int) row, 4),
+										 column_utf8((int) row, 5).data, now_us);
+	SPI_finish();
+	end();
+	if (!enough_memory)
+		ereport(ERROR, errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"));
+}
