@@ -361,6 +361,7 @@ serve_request(Relay *relay, int64_t now_us)
 		return;
 	if (store_is_dirty(relay->store))
 		save(relay, now_us);
+	report_destinations_now(relay->slot, relay->publisher, now_us);
 	pg_atomic_write_u64(&relay->slot->served, relay->request);
 	ConditionVariableBroadcast(&relay->slot->served_changed);
 	if (pg_atomic_read_u64(&relay->slot->requested) > relay->request)

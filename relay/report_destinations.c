@@ -91,6 +91,16 @@ write_rows(const Publisher *publisher, int64_t now_us)
 			sizeof(shared->rows[0].last_error));
 }
 
+void
+report_destinations_now(OutboxSlot *slot, const Publisher *publisher, int64_t now_us)
+{
+	LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
+	write_rows(publisher, now_us);
+	LWLockRelease(&slot->text_lock);
+	reported_version = publisher_destinations_version(publisher);
+	reported_at_us = now_us;
+}
+
 int64_t
 report_destinations(OutboxSlot *slot, const Publisher *publisher, int64_t now_us)
 {
@@ -100,11 +110,7 @@ report_destinations(OutboxSlot *slot, const Publisher *publisher, int64_t now_us
 		return PUBLISHER_NEVER;
 	if (now_us < reported_at_us + REPORT_US)
 		return reported_at_us + REPORT_US;
-	LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
-	write_rows(publisher, now_us);
-	LWLockRelease(&slot->text_lock);
-	reported_version = version;
-	reported_at_us = now_us;
+	report_destinations_now(slot, publisher, now_us);
 	return PUBLISHER_NEVER;
 }
 

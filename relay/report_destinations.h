@@ -17,6 +17,9 @@ void report_destinations_begin(OutboxSlot *slot);
 /* Copies what changed, a few times a second at most. Gives when it wants to be called again. */
 int64_t report_destinations(OutboxSlot *slot, const Publisher *publisher, int64_t now_us);
 
+/* Copies it now: somebody waits for it. */
+void report_destinations_now(OutboxSlot *slot, const Publisher *publisher, int64_t now_us);
+
 /* PublisherSource.tell: into the log. */
 void report_news(PublisherNews news, MqBytes exchange, MqBytes routing_key, const char *text);
 
