@@ -67,7 +67,8 @@ typedef struct EventWriter EventWriter;
 Oid event_table_oid(int number);
 
 /* Opens table `number` for inserting (RowExclusiveLock, kept until the transaction ends). One at a
- * time, until event_writer_end. ERROR where the extension is missing. */
+ * time, until event_writer_end. Needs an active snapshot: toasting does. ERROR where the extension is
+ * missing. */
 EventWriter *event_writer_begin(int number);
 
 /* The same; NULL where the extension is missing. */

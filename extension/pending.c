@@ -80,7 +80,7 @@ typedef struct Pending
 	uint64         numbered; /* entries below have their id, where they need one */
 	size_t         bytes;
 	uint64         generation; /* counts removals, over all transactions */
-	keys_hash     *keys; /* NULL: there are few */
+	keys_hash     *keys;       /* NULL: there are few */
 	Mark          *marks;
 	int            mark_count;
 	int            mark_capacity;
@@ -94,10 +94,9 @@ pending_begin(void)
 	if (pending.entries != NULL)
 		return;
 	if (pending.context == NULL)
-		pending.context = AllocSetContextCreate(TopMemoryContext, "outbox pending set",
-		                                        ALLOCSET_DEFAULT_SIZES);
-	pending.entries =
-		MemoryContextAlloc(pending.context, sizeof(PendingEntry *) * INITIAL_ENTRIES);
+		pending.context =
+			AllocSetContextCreate(TopMemoryContext, "outbox pending set", ALLOCSET_DEFAULT_SIZES);
+	pending.entries = MemoryContextAlloc(pending.context, sizeof(PendingEntry *) * INITIAL_ENTRIES);
 	pending.capacity = INITIAL_ENTRIES;
 }
 
@@ -140,8 +139,7 @@ reserve_entry(void)
 	push_mark();
 	if (pending.count < pending.capacity)
 		return;
-	pending.entries =
-		repalloc_huge(pending.entries, sizeof(PendingEntry *) * pending.capacity * 2);
+	pending.entries = repalloc_huge(pending.entries, sizeof(PendingEntry *) * pending.capacity * 2);
 	pending.capacity *= 2;
 }
 

@@ -162,7 +162,7 @@ use_output(Renderer *renderer, Oid type, MemoryContext context)
 
 	getTypeOutputInfo(type, &function, &is_varlena);
 	fmgr_info_cxt(function, &renderer->function, context);
-	renderer->way = function == F_INT4OUT ? RENDER_INT4
+	renderer->way = function == F_INT4OUT   ? RENDER_INT4
 	                : function == F_INT8OUT ? RENDER_INT8
 	                                        : RENDER_OUTPUT;
 }

@@ -16,18 +16,15 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/heaptoast.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
-#include "catalog/pg_am_d.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "rows.h"
@@ -172,36 +169,6 @@ index_row(RowWriter *writer, RowIndex *index)
 	             false, index->info);
 }
 
-/* Toasting needs an active snapshot. */
-static bool
-may_be_toasted(const RowWriter *writer)
-{
-	TupleTableSlot *slot = writer->slot;
-	size_t          bytes = 0;
-
-	if (writer->table->rd_rel->relam != HEAP_TABLE_AM_OID)
-		return true;
-	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
-	{
-		if (!slot->tts_isnull[i] && TupleDescAttr(slot->tts_tupleDescriptor, i)->attlen == -1)
-			bytes += VARSIZE_ANY(DatumGetPointer(slot->tts_values[i]));
-	}
-	return bytes > TOAST_TUPLE_THRESHOLD / 2; /* what else is in the row is less */
-}
-
-static void
-store_row(RowWriter *writer)
-{
-	bool with_snapshot = may_be_toasted(writer);
-
-	if (with_snapshot)
-		PushActiveSnapshot(GetTransactionSnapshot());
-	table_tuple_insert(writer->table, writer->slot, GetCurrentCommandId(true),
-	                   TABLE_INSERT_NO_LOGICAL, NULL);
-	if (with_snapshot)
-		PopActiveSnapshot();
-}
-
 void
 row_writer_insert(RowWriter *writer, const Datum *values, const bool *nulls)
 {
@@ -213,7 +180,8 @@ row_writer_insert(RowWriter *writer, const Datum *values, const bool *nulls)
 	memcpy(slot->tts_values, values, sizeof(Datum) * columns);
 	memcpy(slot->tts_isnull, nulls, sizeof(bool) * columns);
 	ExecStoreVirtualTuple(slot);
-	store_row(writer);
+	table_tuple_insert(writer->table, slot, GetCurrentCommandId(true), TABLE_INSERT_NO_LOGICAL,
+	                   NULL);
 	for (int i = 0; i < writer->index_count; i++)
 		index_row(writer, &writer->indexes[i]);
 	ExecClearTuple(slot);
