@@ -288,6 +288,12 @@ CREATE FUNCTION outbox.adopt() RETURNS void
 COMMENT ON FUNCTION outbox.adopt() IS
     'makes a copied outbox this database''s own, and forgets every event recorded before';
 
+CREATE FUNCTION outbox.adopt_with_events() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'outbox_adopt_with_events';
+COMMENT ON FUNCTION outbox.adopt_with_events() IS
+    'after pg_upgrade: this cluster is the original, moved; what was recorded before is published';
+
 CREATE FUNCTION outbox.report_consumer(
     name text, state text, messages bigint, keys_deleted bigint, dead_lettered bigint,
     delay_p50_ms double precision, delay_p99_ms double precision, last_error text) RETURNS void
