@@ -8,7 +8,8 @@
 --
 -- plain      no trigger
 -- watched    outbox.watch() with three templates
--- textbook   a trigger in plpgsql: peers/plpgsql.sql, to be read after this
+-- lean       a trigger in plpgsql: peers/plpgsql.sql, to be read after this
+-- usual      another one there
 -- columns    outbox.watch_columns(): a change of views is no reason
 -- of         by hand, AFTER UPDATE OF title
 -- whenever   by hand, WHEN (OLD.title IS DISTINCT FROM NEW.title)
@@ -19,7 +20,8 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['plain', 'watched', 'textbook', 'columns', 'of', 'whenever'] LOOP
+    FOREACH name IN ARRAY ARRAY['plain', 'watched', 'lean', 'usual', 'columns', 'of',
+                                    'whenever'] LOOP
         EXECUTE format('
             CREATE TABLE bench.%1$I (
                 id         bigint PRIMARY KEY,

@@ -19,11 +19,11 @@
 #include "commands/extension.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
@@ -38,8 +38,6 @@ struct EventWriter
 	RowWriter    *rows;
 	Oid           sequence;
 	int64         first_id, last_id; /* smallest and greatest inserted by this writer; 0: none */
-	MemoryContext context;      /* this struct and what is opened */
-	MemoryContext text_context; /* text of one row; reset after it */
 };
 
 /* The database of a backend never changes, so oids are all that can go stale. */
@@ -158,44 +156,64 @@ sequence_oid(void)
 	return sequence;
 }
 
-EventWriter *
-event_writer_begin(int number)
+/* Takes the lock that writing takes, so that the answer holds until this transaction ends. Waiting
+ * for it may bring the news that the table was dropped: InvalidOid. */
+static Oid
+lock_table(int number)
 {
-	MemoryContext context =
-		AllocSetContextCreate(CurrentMemoryContext, "outbox event writer", ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	EventWriter  *writer = palloc0(sizeof(EventWriter));
-	Oid           table = event_table_oid(number);
+	Oid table = event_table_oid(number);
 
-	writer->context = context;
-	writer->rows = OidIsValid(table) ? row_writer_begin(table) : NULL;
-	if (writer->rows == NULL)
-		report_missing();
+	if (!OidIsValid(table))
+		return InvalidOid;
+	LockRelationOid(table, RowExclusiveLock);
+	if (event_table_oid(number) == table)
+		return table;
+	UnlockRelationOid(table, RowExclusiveLock);
+	return InvalidOid;
+}
+
+EventWriter *
+event_writer_try_begin(int number)
+{
+	Oid          table = lock_table(number);
+	EventWriter *writer;
+
+	if (!OidIsValid(table))
+		return NULL;
+	writer = palloc0(sizeof(EventWriter));
+	writer->rows = row_writer_begin(table);
 	check_columns(row_writer_table(writer->rows));
 	writer->sequence = sequence_oid();
-	writer->text_context =
-		AllocSetContextCreate(context, "outbox event text", ALLOCSET_SMALL_SIZES);
-	MemoryContextSwitchTo(old);
 	return writer;
 }
 
-/* nextval refuses a READ ONLY transaction, and SET TRANSACTION READ ONLY may follow a write. */
+EventWriter *
+event_writer_begin(int number)
+{
+	EventWriter *writer = event_writer_try_begin(number);
+
+	if (writer == NULL)
+		report_missing();
+	return writer;
+}
+
+MemoryContext
+event_writer_context(EventWriter *writer)
+{
+	return row_writer_context(writer->rows);
+}
+
+/* nextval refuses a READ ONLY transaction, and SET TRANSACTION READ ONLY may follow a write. Where it
+ * fails, the transaction that is made writable here, or its savepoint, is over. */
 static int64
 next_id(Oid sequence)
 {
 	bool  read_only = XactReadOnly;
-	int64 id = 0;
+	int64 id;
 
 	XactReadOnly = false;
-	PG_TRY();
-	{
-		id = nextval_internal(sequence, false);
-	}
-	PG_FINALLY();
-	{
-		XactReadOnly = read_only;
-	}
-	PG_END_TRY();
+	id = nextval_internal(sequence, false);
+	XactReadOnly = read_only;
 	return id;
 }
 
@@ -248,7 +266,7 @@ event_writer_reserve(EventWriter *writer)
 int64
 event_writer_insert(EventWriter *writer, const EventRow *row)
 {
-	MemoryContext old = MemoryContextSwitchTo(writer->text_context);
+	MemoryContext old = MemoryContextSwitchTo(event_writer_context(writer));
 	Datum         values[EVENT_COLUMNS] = {0};
 	bool          nulls[EVENT_COLUMNS] = {0};
 	int64         id = row->id != 0 ? row->id : next_id(writer->sequence);
@@ -267,13 +285,11 @@ event_writer_insert(EventWriter *writer, const EventRow *row)
 	set_datum(values, nulls, EVENT_PROPERTIES, row->properties);
 	set_datum(values, nulls, EVENT_ATTEMPTS, Int32GetDatum(row->attempts));
 	set_datum(values, nulls, EVENT_SNAPSHOT, row->snapshot);
+	MemoryContextSwitchTo(old);
 	row_writer_insert(writer->rows, values, nulls);
 	if (writer->first_id == 0 || id < writer->first_id)
 		writer->first_id = id;
 	writer->last_id = Max(writer->last_id, id);
-
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(writer->text_context);
 	return id;
 }
 
@@ -293,5 +309,5 @@ void
 event_writer_end(EventWriter *writer)
 {
 	row_writer_end(writer->rows);
-	MemoryContextDelete(writer->context);
+	pfree(writer);
 }

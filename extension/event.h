@@ -72,15 +72,23 @@ Oid event_table_oid(int number);
 /* Oid of outbox.parked. ERROR where the extension is missing. */
 Oid event_parked_oid(void);
 
-/* Opens table `number` for inserting (RowExclusiveLock, kept until the transaction ends). Needs an
- * active snapshot: toasting does. ERROR where the extension is missing. */
+/* Opens table `number` for inserting (RowExclusiveLock, kept until the transaction ends). One at a
+ * time, until event_writer_end. Needs an active snapshot: toasting does. ERROR where the extension is
+ * missing. */
 EventWriter *event_writer_begin(int number);
+
+/* The same; NULL where the extension is missing. */
+EventWriter *event_writer_try_begin(int number);
+
+/* Where values of the next row may lie; event_writer_insert empties it. */
+MemoryContext event_writer_context(EventWriter *writer);
 
 /* Draws an id for a row that is inserted later, but belongs before those inserted meanwhile. */
 int64 event_writer_reserve(EventWriter *writer);
 
-/* Inserts a row with its id, or a fresh one from outbox.event_id_seq, and its created_at or the clock's
- * time; gives the id. Works in a transaction set READ ONLY after its writes. ERRORs abort the transaction. */
+/* Inserts a row with its id, or a fresh one from outbox.event_id_seq, and its created_at or the
+ * clock's time; gives the id. Works in a transaction set READ ONLY after its writes. An ERROR must not
+ * be caught but by a subtransaction's end. */
 int64 event_writer_insert(EventWriter *writer, const EventRow *row);
 
 /* The writer whose id passes a multiple of EVENT_TICK_IDS leaves a snapshot behind, by which the

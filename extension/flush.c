@@ -10,7 +10,6 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -24,82 +23,92 @@
 #define MAX_ROW_BYTES (256 * 1024)
 #define ELEMENT_OVERHEAD 8 /* length word and padding of a text in an array */
 
-/* Keys and patterns on their way into one row. */
-typedef struct KeyRow
-{
-	Datum *keys;
-	int    key_count;
-	Datum *patterns;
-	int    pattern_count;
-	size_t bytes;
-} KeyRow;
-
+/* The entries of one kind as text[], built in place: construct_array would want a copy of each
+ * first. 0: there are none. */
 static Datum
-text_array(Datum *elements, int count)
+text_array(PendingKind kind, uint64 from, uint64 to)
 {
+	Size       bytes = ARR_OVERHEAD_NONULLS(1);
+	int        count = 0;
+	ArrayType *array;
+	char      *element;
+
+	for (uint64 i = from; i < to; i++)
+	{
+		if (pending_entry(i)->kind != kind)
+			continue;
+		bytes += INTALIGN(VARHDRSZ + pending_entry(i)->length);
+		count++;
+	}
 	if (count == 0)
 		return (Datum) 0;
-	return PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
-static void
-key_row_add(KeyRow *row, const PendingEntry *entry)
-{
-	Datum value = PointerGetDatum(cstring_to_text_with_len(entry->of.data, entry->length));
-
-	if (entry->kind == PENDING_KEY)
-		row->keys[row->key_count++] = value;
-	else
-		row->patterns[row->pattern_count++] = value;
-	row->bytes += entry->length + ELEMENT_OVERHEAD;
-}
-
-/* Fills one row, starting at *next; false: no key or pattern is left. */
-static bool
-key_row_fill(KeyRow *row, uint64 *next, uint64 to)
-{
-	row->key_count = row->pattern_count = 0;
-	row->bytes = 0;
-	for (; *next < to; (*next)++)
+	array = palloc0(bytes);
+	SET_VARSIZE(array, bytes);
+	array->ndim = 1;
+	array->elemtype = TEXTOID;
+	ARR_DIMS(array)[0] = count;
+	ARR_LBOUND(array)[0] = 1;
+	element = ARR_DATA_PTR(array);
+	for (uint64 i = from; i < to; i++)
 	{
-		const PendingEntry *entry = pending_entry(*next);
+		const PendingEntry *entry = pending_entry(i);
+
+		if (entry->kind != kind)
+			continue;
+		SET_VARSIZE(element, VARHDRSZ + entry->length);
+		memcpy(VARDATA(element), entry->of.data, entry->length);
+		element += INTALIGN(VARHDRSZ + entry->length);
+	}
+	return PointerGetDatum(array);
+}
+
+/* Where the row ends that starts with entry `from`: at `to`, or before the entry that would make its
+ * keys and patterns too large. */
+static uint64
+row_end(uint64 from, uint64 to, bool *any)
+{
+	size_t bytes = 0;
+	uint64 i;
+
+	for (i = from; i < to; i++)
+	{
+		const PendingEntry *entry = pending_entry(i);
 
 		if (entry->kind == PENDING_MESSAGE)
 			continue;
-		if (row->bytes > 0 && row->bytes + entry->length + ELEMENT_OVERHEAD > MAX_ROW_BYTES)
-			return true;
-		key_row_add(row, entry);
+		if (bytes > 0 && bytes + entry->length + ELEMENT_OVERHEAD > MAX_ROW_BYTES)
+			break;
+		bytes += entry->length + ELEMENT_OVERHEAD;
 	}
-	return row->key_count + row->pattern_count > 0;
+	*any = bytes > 0;
+	return i;
+}
+
+static void
+write_key_row(EventWriter *writer, uint64 xid, uint64 from, uint64 to)
+{
+	MemoryContext old = MemoryContextSwitchTo(event_writer_context(writer));
+	EventRow      event = {.xid = xid};
+
+	event.keys = text_array(PENDING_KEY, from, to);
+	event.patterns = text_array(PENDING_PATTERN, from, to);
+	event.headers = headers_with_traceparent((Datum) 0);
+	MemoryContextSwitchTo(old);
+	event_writer_insert(writer, &event);
 }
 
 static void
 write_keys(EventWriter *writer, uint64 xid, uint64 from, uint64 to)
 {
-	MemoryContext context =
-		AllocSetContextCreate(CurrentMemoryContext, "outbox keys", ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = CurrentMemoryContext;
-	int           most = (int) Min(to - from, MAX_ROW_BYTES / ELEMENT_OVERHEAD + 1);
-	KeyRow        row = {0};
-	uint64        next = from;
-
-	row.keys = palloc(sizeof(Datum) * most);
-	row.patterns = palloc(sizeof(Datum) * most);
-	MemoryContextSwitchTo(context);
-	while (key_row_fill(&row, &next, to))
+	while (from < to)
 	{
-		EventRow event = {.xid = xid};
+		bool   any;
+		uint64 end = row_end(from, to, &any);
 
-		event.keys = text_array(row.keys, row.key_count);
-		event.patterns = text_array(row.patterns, row.pattern_count);
-		event.headers = headers_with_traceparent((Datum) 0);
-		event_writer_insert(writer, &event);
-		MemoryContextReset(context);
+		if (any)
+			write_key_row(writer, xid, from, end);
+		from = end;
 	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
-	pfree(row.keys);
-	pfree(row.patterns);
 }
 
 static void
@@ -143,24 +152,47 @@ add_context(void *arg)
 }
 
 /* The top-level transaction's id, whichever subtransaction writes: a window knows no others. */
-void
-flush_write(uint64 from, uint64 to, bool last)
+static void
+write_entries(EventWriter *writer, uint64 from, uint64 to)
 {
-	uint64               xid = U64FromFullTransactionId(GetTopFullTransactionId());
-	ErrorContextCallback context = {error_context_stack, add_context, NULL};
-	EventWriter         *writer;
+	uint64 xid = U64FromFullTransactionId(GetTopFullTransactionId());
 
-	if (from == to)
-		return;
-	error_context_stack = &context;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	writer = event_writer_begin(shmem_current_table());
 	number_messages(writer, from);
 	write_keys(writer, xid, from, to);
 	write_messages(writer, xid, from, to);
-	if (last)
-		event_writer_tick(writer);
+}
+
+void
+flush_write(uint64 from, uint64 to)
+{
+	ErrorContextCallback context = {error_context_stack, add_context, NULL};
+	EventWriter         *writer;
+
+	error_context_stack = &context;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	writer = event_writer_begin(shmem_current_table());
+	write_entries(writer, from, to);
 	event_writer_end(writer);
 	PopActiveSnapshot();
 	error_context_stack = context.previous;
+}
+
+bool
+flush_last(void)
+{
+	ErrorContextCallback context = {error_context_stack, add_context, NULL};
+	EventWriter         *writer;
+
+	error_context_stack = &context;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	writer = event_writer_try_begin(shmem_current_table());
+	if (writer != NULL)
+	{
+		write_entries(writer, 0, pending_count());
+		event_writer_tick(writer);
+		event_writer_end(writer);
+	}
+	PopActiveSnapshot();
+	error_context_stack = context.previous;
+	return writer != NULL;
 }

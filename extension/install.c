@@ -16,6 +16,7 @@
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -49,12 +50,12 @@ static void
 write_instance(void)
 {
 	Oid        table = get_relname_relid("instance", get_namespace_oid("outbox", false));
-	RowWriter *writer = row_writer_begin(table);
+	RowWriter *writer;
 	Datum      values[INSTANCE_COLUMNS];
 	bool       nulls[INSTANCE_COLUMNS] = {0};
 
-	if (writer == NULL)
-		elog(ERROR, "table outbox.instance is missing");
+	LockRelationOid(table, RowExclusiveLock);
+	writer = row_writer_begin(table);
 	values[INSTANCE_ID] = DirectFunctionCall1(gen_random_uuid, (Datum) 0);
 	values[INSTANCE_DATABASE] = ObjectIdGetDatum(MyDatabaseId);
 	values[INSTANCE_SYSTEM] = Int64GetDatum((int64) GetSystemIdentifier());

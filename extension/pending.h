@@ -25,7 +25,7 @@ typedef enum PendingKind
 typedef struct PendingEntry
 {
 	PendingKind kind;
-	uint32      hash;
+	uint32      hash;   /* of a key or pattern, once it is in the hash table */
 	int         length; /* of data */
 	size_t      bytes;  /* what it counts against the limit */
 	union
@@ -49,6 +49,9 @@ const PendingEntry *pending_entry(uint64 index);
 uint64 pending_numbered(void);
 void   pending_set_numbered(uint64 count);
 
+/* Another number as soon as anything has left the journal: what was in it may be gone. Never 0. */
+uint64 pending_generation(void);
+
 /* What all entries count. */
 size_t pending_bytes(void);
 
@@ -64,7 +67,7 @@ void pending_subcommit(int nest_level);
 /* It rolled back: its section is gone. Cannot fail. */
 void pending_subabort(int nest_level);
 
-/* The transaction ended, one way or the other. Cannot fail; memory goes with the transaction's. */
+/* All is written, or the transaction ended: nothing is left, and memory is given back. Cannot fail. */
 void pending_forget(void);
 
 #endif

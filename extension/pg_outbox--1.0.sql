@@ -63,6 +63,14 @@ CREATE TABLE outbox.event_3 (
     snapshot pg_snapshot
 ) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 
+-- Keys stay uncompressed: it would cost the writer of many more than the rest.
+ALTER TABLE outbox.event_1 ALTER COLUMN keys SET STORAGE EXTERNAL,
+    ALTER COLUMN patterns SET STORAGE EXTERNAL;
+ALTER TABLE outbox.event_2 ALTER COLUMN keys SET STORAGE EXTERNAL,
+    ALTER COLUMN patterns SET STORAGE EXTERNAL;
+ALTER TABLE outbox.event_3 ALTER COLUMN keys SET STORAGE EXTERNAL,
+    ALTER COLUMN patterns SET STORAGE EXTERNAL;
+
 CREATE INDEX event_1_xid_id_idx ON outbox.event_1 (xid, id);
 CREATE INDEX event_2_xid_id_idx ON outbox.event_2 (xid, id);
 CREATE INDEX event_3_xid_id_idx ON outbox.event_3 (xid, id);
@@ -370,6 +378,12 @@ CREATE FUNCTION outbox.adopt() RETURNS void
     AS 'MODULE_PATHNAME', 'outbox_adopt';
 COMMENT ON FUNCTION outbox.adopt() IS
     'makes a copied outbox this database''s own, and forgets every event recorded before';
+
+CREATE FUNCTION outbox.adopt_with_events() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'outbox_adopt_with_events';
+COMMENT ON FUNCTION outbox.adopt_with_events() IS
+    'after pg_upgrade: this cluster is the original, moved; what was recorded before is published';
 
 CREATE FUNCTION outbox.report_consumer(
     name text, state text, messages bigint, keys_deleted bigint, dead_lettered bigint,

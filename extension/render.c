@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/bytea.h"
 #include "utils/float.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
@@ -161,7 +162,9 @@ use_output(Renderer *renderer, Oid type, MemoryContext context)
 
 	getTypeOutputInfo(type, &function, &is_varlena);
 	fmgr_info_cxt(function, &renderer->function, context);
-	renderer->way = RENDER_OUTPUT;
+	renderer->way = function == F_INT4OUT   ? RENDER_INT4
+	                : function == F_INT8OUT ? RENDER_INT8
+	                                        : RENDER_OUTPUT;
 }
 
 static void
@@ -257,6 +260,13 @@ append_output(const Renderer *renderer, Datum value, StringInfo out)
 	pfree(text);
 }
 
+static void
+append_integer(int64 value, StringInfo out)
+{
+	enlargeStringInfo(out, MAXINT8LEN);
+	out->len += pg_lltoa(value, out->data + out->len);
+}
+
 bool
 render_append(const Renderer *renderer, Datum value, StringInfo out)
 {
@@ -264,6 +274,12 @@ render_append(const Renderer *renderer, Datum value, StringInfo out)
 	{
 	case RENDER_TEXT:
 		append_text(value, out);
+		return true;
+	case RENDER_INT4:
+		append_integer(DatumGetInt32(value), out);
+		return true;
+	case RENDER_INT8:
+		append_integer(DatumGetInt64(value), out);
 		return true;
 	case RENDER_CAST:
 		return append_cast(renderer, value, out);

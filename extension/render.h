@@ -16,6 +16,8 @@
 typedef enum RenderWay
 {
 	RENDER_TEXT,  /* it is text */
+	RENDER_INT4,  /* what most keys are made of: */
+	RENDER_INT8,  /* without the detour of a C string */
 	RENDER_CAST,  /* a cast function that gives text */
 	RENDER_OUTPUT /* the type's output function */
 } RenderWay;

@@ -7,6 +7,11 @@
  *
  * Every index of the table is kept up, also one that an administrator added; one over expressions
  * or with a predicate is refused, because code of others would run here.
+ *
+ * What does not depend on the transaction (columns, indexes, a slot) is kept for the table written
+ * to last, until its relcache entry is invalidated: made anew each time it would cost as much as the
+ * row. An invalidation may arrive while it is being made; so it is marked valid before. A table that
+ * is locked for writing keeps its shape, so what is in use stays right until row_writer_end.
  */
 #include "postgres.h"
 
@@ -17,6 +22,7 @@
 #include "catalog/index.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -25,53 +31,115 @@
 
 typedef struct RowIndex
 {
-	Relation   relation;
+	Oid        oid;
 	IndexInfo *info;
+	Relation   relation; /* between begin and end */
 } RowIndex;
 
 struct RowWriter
 {
-	Relation        table;
+	Oid             oid;   /* of the table; InvalidOid: nothing is kept */
+	bool            valid; /* nothing has changed since the rest was made */
+	MemoryContext   context;
+	MemoryContext   row_context;
+	TupleTableSlot *slot; /* NULL: making the rest failed */
 	int             index_count;
 	RowIndex       *indexes;
-	TupleTableSlot *slot;
-	MemoryContext   row_context; /* reset after each row: toasting leaves its chunks behind */
+	Relation        table; /* between begin and end */
 };
 
+static RowWriter kept;
+static bool      callback_registered;
+
 static void
-index_open_for_rows(RowIndex *index, Oid oid)
+forget_kept(Datum arg, Oid relation)
 {
-	index->relation = index_open(oid, RowExclusiveLock);
-	index->info = BuildIndexInfo(index->relation);
-	if (index->info->ii_Expressions != NIL || index->info->ii_Predicate != NIL ||
-	    index->info->ii_ExclusionOps != NULL)
+	if (relation == InvalidOid || relation == kept.oid)
+		kept.valid = false;
+}
+
+static void
+index_check(Relation index, const IndexInfo *info)
+{
+	if (info->ii_Expressions != NIL || info->ii_Predicate != NIL || info->ii_ExclusionOps != NULL)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 		        errmsg("index \"%s\" on a table of pg_outbox cannot be kept up to date",
-		               RelationGetRelationName(index->relation)),
+		               RelationGetRelationName(index)),
 		        errdetail("Rows of the outbox are written below the executor."),
 		        errhint("Drop the index."));
+}
+
+static void
+make_index(RowIndex *index, Oid oid)
+{
+	Relation relation = index_open(oid, RowExclusiveLock);
+
+	index->oid = oid;
+	index->info = BuildIndexInfo(relation);
+	index_check(relation, index->info);
+	index_close(relation, NoLock);
+}
+
+static void
+make_indexes(RowWriter *writer, Relation table)
+{
+	List     *oids = RelationGetIndexList(table);
+	ListCell *cell;
+
+	writer->indexes = palloc0(sizeof(RowIndex) * Max(list_length(oids), 1));
+	foreach (cell, oids)
+		make_index(&writer->indexes[writer->index_count++], lfirst_oid(cell));
+	list_free(oids);
+}
+
+static void
+forget_writer(RowWriter *writer)
+{
+	MemoryContext context = writer->context;
+
+	*writer = (RowWriter){0};
+	if (context != NULL)
+		MemoryContextDelete(context);
+}
+
+/* Made below the current context, and kept once it is whole. */
+static void
+make_writer(RowWriter *writer, Relation table)
+{
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "outbox rows", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	RowWriter     fresh = {.oid = RelationGetRelid(table), .context = context};
+
+	if (!callback_registered)
+	{
+		CacheRegisterRelcacheCallback(forget_kept, (Datum) 0);
+		callback_registered = true;
+	}
+	forget_writer(writer);
+	writer->oid = fresh.oid;
+	writer->valid = true;
+	fresh.slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(table)),
+	                                      table_slot_callbacks(table));
+	make_indexes(&fresh, table);
+	fresh.row_context = AllocSetContextCreate(context, "outbox row", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(old);
+	MemoryContextSetParent(context, CacheMemoryContext);
+	fresh.valid = writer->valid;
+	*writer = fresh;
 }
 
 RowWriter *
 row_writer_begin(Oid table)
 {
-	RowWriter *writer;
-	Relation   relation = try_table_open(table, RowExclusiveLock);
-	List      *oids;
-	ListCell  *cell;
+	RowWriter *writer = &kept;
+	Relation   relation = table_open(table, NoLock);
 
-	if (relation == NULL)
-		return NULL;
-	writer = palloc0(sizeof(RowWriter));
+	if (!writer->valid || writer->oid != table || writer->slot == NULL)
+		make_writer(writer, relation);
 	writer->table = relation;
-	oids = RelationGetIndexList(relation);
-	writer->indexes = palloc0(sizeof(RowIndex) * Max(list_length(oids), 1));
-	foreach (cell, oids)
-		index_open_for_rows(&writer->indexes[writer->index_count++], lfirst_oid(cell));
-	list_free(oids);
-	writer->slot = table_slot_create(relation, NULL);
-	writer->row_context =
-		AllocSetContextCreate(CurrentMemoryContext, "outbox row", ALLOCSET_DEFAULT_SIZES);
+	for (int i = 0; i < writer->index_count; i++)
+		writer->indexes[i].relation = index_open(writer->indexes[i].oid, RowExclusiveLock);
 	return writer;
 }
 
@@ -79,6 +147,12 @@ Relation
 row_writer_table(RowWriter *writer)
 {
 	return writer->table;
+}
+
+MemoryContext
+row_writer_context(RowWriter *writer)
+{
+	return writer->row_context;
 }
 
 static void
@@ -118,11 +192,7 @@ row_writer_insert(RowWriter *writer, const Datum *values, const bool *nulls)
 void
 row_writer_end(RowWriter *writer)
 {
-	ExecDropSingleTupleTableSlot(writer->slot);
 	for (int i = 0; i < writer->index_count; i++)
 		index_close(writer->indexes[i].relation, NoLock);
 	table_close(writer->table, NoLock);
-	MemoryContextDelete(writer->row_context);
-	pfree(writer->indexes);
-	pfree(writer);
 }

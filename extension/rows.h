@@ -15,15 +15,17 @@
 
 typedef struct RowWriter RowWriter;
 
-/* Opens a table with RowExclusiveLock, kept until the transaction ends, and its indexes. Allocates
- * in the current memory context. NULL: there is no such table any more. Needs an active snapshot
- * until row_writer_end. */
+/* Opens a table, which is locked with RowExclusiveLock already, and its indexes, which are locked
+ * too. One at a time: until row_writer_end, or an error. Needs an active snapshot until then. */
 RowWriter *row_writer_begin(Oid table);
 
 /* The open table. */
 Relation row_writer_table(RowWriter *writer);
 
-/* Inserts one row; values and nulls have an entry for each column, and may be freed after. */
+/* Where values of the next row may lie; row_writer_insert empties it. */
+MemoryContext row_writer_context(RowWriter *writer);
+
+/* Inserts one row; values and nulls have an entry for each column. */
 void row_writer_insert(RowWriter *writer, const Datum *values, const bool *nulls);
 
 /* Closes; locks stay. */

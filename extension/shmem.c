@@ -22,8 +22,10 @@ OutboxShared *outbox_shared = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 static shmem_request_hook_type previous_request_hook = NULL;
 
-/* This database's slot as last seen by this backend. */
+/* This database's slot as last seen by this backend; NULL: there was none when so many had been
+ * taken. */
 static OutboxSlot *my_slot = NULL;
+static uint32      my_taken = 0;
 
 static void
 shmem_request(void)
@@ -63,6 +65,7 @@ shmem_startup(void)
 		memset(outbox_shared, 0, sizeof(OutboxShared));
 		tranche = LWLockNewTrancheId();
 		LWLockInitialize(&outbox_shared->lock, tranche);
+		pg_atomic_init_u32(&outbox_shared->taken, 1);
 		outbox_shared->tranche = tranche;
 		for (int i = 0; i < OUTBOX_MAX_DATABASES; i++)
 			slot_init(&outbox_shared->slots[i], tranche);
@@ -128,6 +131,7 @@ take_slot(Oid database)
 	for (int i = 0; i < RELAY_COUNTERS; i++)
 		pg_atomic_write_u64(&slot->counters[i], 0);
 	slot->database = database;
+	pg_atomic_fetch_add_u32(&outbox_shared->taken, 1);
 	return slot;
 }
 
@@ -173,12 +177,18 @@ shmem_forget(Oid database)
 OutboxSlot *
 shmem_mine(void)
 {
+	uint32 taken;
+
 	if (outbox_shared == NULL || !OidIsValid(MyDatabaseId))
 		return NULL;
 	/* Reading the field without the lock: an Oid is read whole, and a slot that has just changed
 	 * hands costs one look-up. */
-	if (my_slot == NULL || my_slot->database != MyDatabaseId)
+	if (my_slot != NULL && my_slot->database == MyDatabaseId)
+		return my_slot;
+	taken = pg_atomic_read_u32(&outbox_shared->taken);
+	if (my_slot != NULL || my_taken != taken)
 		my_slot = shmem_find(MyDatabaseId);
+	my_taken = taken;
 	return my_slot;
 }
 

@@ -92,6 +92,7 @@ typedef struct OutboxShared
 	LWLock     lock;
 	Latch     *launcher_latch; /* under lock; NULL: no launcher runs */
 	int        tranche;        /* of all locks here; written once */
+	pg_atomic_uint32 taken;    /* counts slots that were taken: none is looked for in vain twice */
 	OutboxSlot slots[OUTBOX_MAX_DATABASES];
 } OutboxShared;
 

@@ -73,7 +73,8 @@ end_literal(Parser *parser)
 {
 	if (parser->literal.len == 0)
 		return;
-	add_part(parser, &(TemplatePart){.literal = pstrdup(parser->literal.data)});
+	add_part(parser, &(TemplatePart){.literal = pstrdup(parser->literal.data),
+	                                 .literal_length = parser->literal.len});
 	resetStringInfo(&parser->literal);
 }
 

@@ -23,6 +23,7 @@ typedef enum TemplateFilter
 typedef struct TemplatePart
 {
 	char           *literal; /* NULL: a placeholder */
+	int             literal_length;
 	char           *column;  /* NULL: literal text */
 	int             step_count;
 	char          **steps; /* path into the column's jsonb */

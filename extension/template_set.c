@@ -34,6 +34,7 @@ struct TemplateSet
 	int           count;
 	Template     *templates;
 	Placeholder **bound; /* for each template, for each part; unused for literal ones */
+	uint64       *marks;
 	uint32        needs;
 	int           column_count; /* 0: all count */
 	AttrNumber   *columns;
@@ -47,7 +48,8 @@ typedef struct CacheEntry
 	TemplateSet *set; /* NULL: not made yet, or making it failed */
 } CacheEntry;
 
-static HTAB *cache;
+static HTAB       *cache;
+static CacheEntry *last_used; /* most rows are of the table before; NULL: none */
 
 static void
 forget_relation(Datum arg, Oid relation)
@@ -197,6 +199,7 @@ set_make(const Trigger *trigger, Oid relation)
 	bind_columns(set, &arguments, relation);
 	set->templates = palloc0(sizeof(Template) * Max(set->count, 1));
 	set->bound = palloc0(sizeof(Placeholder *) * Max(set->count, 1));
+	set->marks = palloc0(sizeof(uint64) * Max(set->count, 1));
 	for (int i = 0; i < set->count; i++)
 	{
 		TemplateProblem problem;
@@ -225,12 +228,37 @@ forget_all(void)
 	HASH_SEQ_STATUS scan;
 	CacheEntry     *entry;
 
+	last_used = NULL;
 	hash_seq_init(&scan, cache);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
 		retire_set(entry);
 		(void) hash_search(cache, &entry->trigger, HASH_REMOVE, NULL);
 	}
+}
+
+static bool
+is_usable(const CacheEntry *entry)
+{
+	return entry != NULL && entry->valid && entry->set != NULL;
+}
+
+/* The trigger's entry, to be filled. */
+static CacheEntry *
+begin_entry(Oid trigger, Oid relation)
+{
+	CacheEntry *entry = hash_search(cache, &trigger, HASH_FIND, NULL);
+	bool        found;
+
+	if (entry == NULL && hash_get_num_entries(cache) >= MAX_TRIGGERS)
+		forget_all();
+	entry = hash_search(cache, &trigger, HASH_ENTER, &found);
+	if (found)
+		retire_set(entry);
+	entry->set = NULL;
+	entry->relation = relation;
+	entry->valid = true;
+	return entry;
 }
 
 const TemplateSet *
@@ -240,24 +268,20 @@ template_set_get(const TriggerData *trigger)
 	Oid          relation = RelationGetRelid(trigger->tg_relation);
 	CacheEntry  *entry;
 	TemplateSet *set;
-	bool         found;
 
+	if (is_usable(last_used) && last_used->trigger == oid)
+		return last_used->set;
 	cache_begin();
 	entry = hash_search(cache, &oid, HASH_FIND, NULL);
-	if (entry != NULL && entry->valid && entry->set != NULL)
-		return entry->set;
-	if (entry == NULL && hash_get_num_entries(cache) >= MAX_TRIGGERS)
-		forget_all();
-	entry = hash_search(cache, &oid, HASH_ENTER, &found);
-	if (found)
-		retire_set(entry);
-	entry->set = NULL;
-	entry->relation = relation;
-	entry->valid = true;
-	trigger_check_use(TRIGGER_INVALIDATES, trigger->tg_trigger);
-	set = set_make(trigger->tg_trigger, relation);
-	entry->set = set;
-	return set;
+	if (!is_usable(entry))
+	{
+		entry = begin_entry(oid, relation);
+		trigger_check_use(TRIGGER_INVALIDATES, trigger->tg_trigger);
+		set = set_make(trigger->tg_trigger, relation);
+		entry->set = set;
+	}
+	last_used = entry;
+	return entry->set;
 }
 
 int
@@ -291,6 +315,12 @@ template_set_column(const TemplateSet *set, int index, int part)
 	return set->templates[index].parts[part].literal == NULL ? set->bound[index][part].column : 0;
 }
 
+uint64 *
+template_set_mark(const TemplateSet *set, int index)
+{
+	return &set->marks[index];
+}
+
 /* The value behind a placeholder's path. false: NULL, no key. */
 static bool
 get_value(const Placeholder *placeholder, TupleTableSlot *row, Datum *value)
@@ -316,7 +346,7 @@ append_key(const TemplateSet *set, int index, TupleTableSlot *row, Datum element
 
 		if (part->literal != NULL)
 		{
-			appendStringInfoString(key, part->literal);
+			appendBinaryStringInfo(key, part->literal, part->literal_length);
 			continue;
 		}
 		if (!part->each && !get_value(placeholder, row, &value))

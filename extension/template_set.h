@@ -32,6 +32,9 @@ int template_set_columns(const TemplateSet *set, const AttrNumber **columns);
 /* The column that a part of a template reads; 0: it is text. */
 AttrNumber template_set_column(const TemplateSet *set, int index, int part);
 
+/* A number that whoever uses the set keeps with a template; 0 at first. */
+uint64 *template_set_mark(const TemplateSet *set, int index);
+
 /* Takes a key, which is borrowed. */
 typedef void (*TemplateEmit)(const char *key, int length, void *context);
 

@@ -83,9 +83,9 @@ record_key(const char *key, int length, void *context)
 }
 
 static bool
-column_is_same(TupleDesc columns, TupleTableSlot *old_row, TupleTableSlot *new_row, int i)
+column_is_same(Form_pg_attribute column, TupleTableSlot *old_row, TupleTableSlot *new_row)
 {
-	Form_pg_attribute column = TupleDescAttr(columns, i);
+	int i = column->attnum - 1;
 
 	if (column->attisdropped)
 		return true;
@@ -95,20 +95,32 @@ column_is_same(TupleDesc columns, TupleTableSlot *old_row, TupleTableSlot *new_r
 	                                                column->attbyval, column->attlen);
 }
 
+/* All of those that are passed by value, or all others. */
+static bool
+columns_are_same(TupleDesc row, TupleTableSlot *old_row, TupleTableSlot *new_row,
+                 const AttrNumber *columns, int column_count, bool by_value)
+{
+	bool all = column_count == 0;
+
+	for (int i = 0; i < (all ? row->natts : column_count); i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(row, all ? i : columns[i] - 1);
+
+		if (column->attbyval == by_value && !column_is_same(column, old_row, new_row))
+			return false;
+	}
+	return true;
+}
+
+/* Short values first: mostly one of them has changed, and the long ones need not be looked at. */
 bool
 trigger_rows_are_same(TupleDesc row, TupleTableSlot *old_row, TupleTableSlot *new_row,
                       const AttrNumber *columns, int column_count)
 {
-	bool all = column_count == 0;
-
 	slot_getallattrs(old_row);
 	slot_getallattrs(new_row);
-	for (int i = 0; i < (all ? row->natts : column_count); i++)
-	{
-		if (!column_is_same(row, old_row, new_row, all ? i : columns[i] - 1))
-			return false;
-	}
-	return true;
+	return columns_are_same(row, old_row, new_row, columns, column_count, true) &&
+	       columns_are_same(row, old_row, new_row, columns, column_count, false);
 }
 
 /* Do the columns that a template reads hold the same in both rows? */
@@ -122,10 +134,24 @@ reads_the_same(const Expansion *expansion, TupleTableSlot *one, TupleTableSlot *
 	{
 		AttrNumber column = template_set_column(expansion->set, expansion->index, part);
 
-		if (column != 0 && !column_is_same(columns, one, other, column - 1))
+		if (column != 0 && !column_is_same(TupleDescAttr(columns, column - 1), one, other))
 			return false;
 	}
 	return true;
+}
+
+/* A template without placeholders makes the same key of every row. The number is taken before: to
+ * record may write early, what a savepoint may take back. */
+static void
+record_literal(const Expansion *expansion, StringInfo key)
+{
+	uint64 *mark = template_set_mark(expansion->set, expansion->index);
+	uint64  generation = xact_generation();
+
+	if (*mark == generation)
+		return;
+	template_set_expand(expansion->set, expansion->index, NULL, key, record_key, NULL);
+	*mark = generation;
 }
 
 /* before: the row whose keys are recorded already, or NULL. A template that reads the same there
@@ -136,7 +162,9 @@ record_row(Expansion *expansion, TupleTableSlot *row, TupleTableSlot *before, St
 	for (int i = 0; i < template_set_count(expansion->set); i++)
 	{
 		expansion->index = i;
-		if (before == NULL || !reads_the_same(expansion, before, row))
+		if (!template_set_text(expansion->set, i)->has_placeholder)
+			record_literal(expansion, key);
+		else if (before == NULL || !reads_the_same(expansion, before, row))
 			template_set_expand(expansion->set, i, row, key, record_key, NULL);
 	}
 }

@@ -14,6 +14,7 @@
 #include "catalog/indexing.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_extension.h"
+#include "commands/extension.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -21,6 +22,7 @@
 
 #include "compat.h"
 #include "version.h"
+#include "xact.h"
 
 static const char *const known_versions[] = {OUTBOX_VERSION};
 
@@ -83,32 +85,45 @@ check_changed(Oid extension)
 				"Install that version's package, restart the server so that it loads the library, then repeat the command."));
 }
 
+/* A relay that could not serve the version before may serve this one. */
 static void
 version_hook(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {
 	if (previous_hook != NULL)
 		previous_hook(access, class, object, sub, arg);
-	if (class == ExtensionRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
-		check_changed(object);
+	if (class != ExtensionRelationId || (access != OAT_POST_CREATE && access != OAT_POST_ALTER))
+		return;
+	check_changed(object);
+	if (access == OAT_POST_ALTER && object == get_extension_oid("pg_outbox", true))
+		xact_mark_changed();
+}
+
+const char *
+version_problem(void)
+{
+	char *version = read_version(InvalidOid);
+
+	if (version == NULL || is_known(version))
+		return NULL;
+	return psprintf("extension \"pg_outbox\" has version \"%s\", which its library does not know",
+	                version);
 }
 
 void
 version_check(void)
 {
-	char *version;
+	const char *problem;
 
 	if (checked)
 		return;
-	version = read_version(InvalidOid);
-	if (version != NULL && !is_known(version))
+	problem = version_problem();
+	if (problem != NULL)
 		ereport(
-			ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			errmsg("extension \"pg_outbox\" has version \"%s\", which its library does not know",
-		           version),
+			ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("%s", problem),
 			errdetail("The library that this server has loaded is version %s.", OUTBOX_VERSION),
 			errhint(
 				"Run ALTER EXTENSION pg_outbox UPDATE in this database; if the extension is the newer one, restart the server so that it loads the new library."));
-	checked = version != NULL;
+	checked = OidIsValid(get_extension_oid("pg_outbox", true));
 }
 
 void

@@ -15,4 +15,8 @@ void version_init(void);
  * a session: what becomes of the version later passes version_init's check. */
 void version_check(void);
 
+/* The same without an error: what is wrong, in the current memory context; NULL: nothing, or there is
+ * no extension. */
+const char *version_problem(void);
+
 #endif

@@ -19,7 +19,6 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 
 #include "compat.h"
 #include "flush.h"
@@ -65,11 +64,11 @@ worth_a_row(uint64 from)
 }
 
 static void
-write_entries(uint64 from, uint64 to, bool last)
+write_entries(uint64 from, uint64 to)
 {
 	if (from == to)
 		return;
-	flush_write(from, to, last);
+	flush_write(from, to);
 	written = true;
 }
 
@@ -84,7 +83,7 @@ spill(void)
 	from = pending_section_start(GetCurrentTransactionNestLevel());
 	if (!flushed && !worth_a_row(from))
 		return;
-	write_entries(from, pending_count(), false);
+	write_entries(from, pending_count());
 	pending_remove(from, pending_count());
 	if (flushed)
 		shmem_prepare_wake();
@@ -123,6 +122,12 @@ xact_record_message(const EventRow *row)
 	spill();
 }
 
+uint64
+xact_generation(void)
+{
+	return pending_generation();
+}
+
 void
 xact_mark_installed(void)
 {
@@ -147,38 +152,26 @@ xact_mark_written(void)
 	written = true;
 }
 
-/* Takes the lock that writing takes, so that the answer holds until this transaction ends. Waiting
- * for it may bring the news that the table was dropped. */
-static bool
-outbox_is_there(void)
-{
-	int number = shmem_current_table();
-	Oid table = event_table_oid(number);
-
-	if (!OidIsValid(table))
-		return false;
-	LockRelationOid(table, RowExclusiveLock);
-	if (event_table_oid(number) == table)
-		return true;
-	UnlockRelationOid(table, RowExclusiveLock);
-	return false;
-}
-
 /* Where the outbox was dropped meanwhile, its events are dropped with it: as if this transaction
  * had committed just before. */
 static void
-flush_all(void)
+write_last(void)
 {
-	if (pending_count() > 0 && !outbox_is_there())
-	{
+	if (flush_last())
+		written = true;
+	else
 		ereport(
 			WARNING,
 			errmsg(
 				"events of this transaction were dropped together with the extension \"pg_outbox\""));
-		pending_remove(0, pending_count());
-	}
-	write_entries(0, pending_count(), true);
-	pending_remove(0, pending_count());
+}
+
+static void
+flush_all(void)
+{
+	if (pending_count() > 0)
+		write_last();
+	pending_forget();
 	if (installed)
 		event_ids_settle();
 	if (written || installed || changed || parked)
@@ -241,7 +234,7 @@ subxact_ending(int nest_level)
 	ending_to = pending_count();
 	if (ending_from == ending_to)
 		return;
-	write_entries(ending_from, ending_to, false);
+	write_entries(ending_from, ending_to);
 	ending_level = nest_level;
 }
 

@@ -22,6 +22,9 @@ void xact_record_key(const char *key, int length);
 void xact_record_pattern(const char *pattern, int length);
 void xact_record_message(const EventRow *row);
 
+/* A key that was recorded when this was the same number need not be recorded again. Never 0. */
+uint64 xact_generation(void);
+
 /* If this transaction commits, the launcher looks for a new outbox. Call before commit. */
 void xact_mark_installed(void);
 

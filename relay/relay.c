@@ -19,6 +19,7 @@
 #include "extension/compat.h"
 #include "extension/settings.h"
 #include "extension/shmem.h"
+#include "extension/version.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -515,6 +516,21 @@ stand_by(Relay *relay, RelayState state, const char *reason)
 	}
 }
 
+/* Tables of another version may have other columns; ALTER EXTENSION has a new relay started. */
+static void
+check_version(Relay *relay)
+{
+	const char *problem;
+
+	StartTransactionCommand();
+	problem = version_problem();
+	if (problem != NULL)
+		problem = MemoryContextStrdup(TopMemoryContext, problem);
+	CommitTransactionCommand();
+	if (problem != NULL)
+		leave_unwanted(relay->slot, problem);
+}
+
 void
 outbox_relay_main(Datum main_arg)
 {
@@ -532,6 +548,7 @@ outbox_relay_main(Datum main_arg)
 	reload_remember();
 	if (setting_run_on[0] != '\0' && strcmp(setting_run_on, cluster_name) != 0)
 		leave_unwanted(relay->slot, "outbox.run_on names another cluster_name than this server's");
+	check_version(relay);
 	switch (store_open(relay->slot, &relay->store, &reason))
 	{
 	case STORE_MISSING:

@@ -53,9 +53,9 @@ parked_writer_begin(void)
 {
 	ParkedWriter *writer = palloc(sizeof(*writer));
 
-	writer->rows = row_writer_begin(event_parked_oid());
-	/* Sees what this transaction has added, too: an event may come twice. */
+	/* Sees what this transaction has added, too: an event may come twice. Locks the table. */
 	parked_begin_by_id(&writer->ids, SnapshotSelf, RowExclusiveLock);
+	writer->rows = row_writer_begin(event_parked_oid());
 	return writer;
 }
 

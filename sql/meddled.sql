@@ -43,6 +43,27 @@ SELECT count(*) FROM meddled;
 -- a lost sequence takes the extension with it, or nothing
 DROP SEQUENCE outbox.event_id_seq;
 
+-- an index is kept up from the next write on, and forgotten with it
+INSERT INTO meddled VALUES (2);
+CREATE INDEX meddled ON outbox.event_1 (created_at);
+INSERT INTO meddled VALUES (3);
+BEGIN;
+SET LOCAL enable_seqscan = off;
+SET LOCAL enable_bitmapscan = off;
+EXPLAIN (COSTS OFF) SELECT FROM outbox.event_1 WHERE created_at > '-infinity';
+SELECT keys FROM outbox.event_1 WHERE created_at > '-infinity' AND id > :start AND keys IS NOT NULL ORDER BY id;
+COMMIT;
+DROP INDEX outbox.meddled;
+INSERT INTO meddled VALUES (4);
+-- one over an expression is refused, as long as it is there
+CREATE INDEX meddled ON outbox.event_1 ((id + 1));
+INSERT INTO meddled VALUES (5);
+INSERT INTO meddled VALUES (5);
+DROP INDEX outbox.meddled;
+CREATE INDEX meddled ON outbox.event_1 (id) WHERE exchange IS NULL;
+INSERT INTO meddled VALUES (5);
+DROP INDEX outbox.meddled;
+
 INSERT INTO meddled VALUES (1);
 SELECT keys FROM outbox.event WHERE id > :start ORDER BY id;
 DROP TABLE meddled;

@@ -35,9 +35,11 @@ CREATE FUNCTION outbox.made_by_update() RETURNS int LANGUAGE sql
     SET search_path = pg_catalog, pg_temp AS 'SELECT 42';
 REVOKE ALL ON FUNCTION outbox.made_by_update() FROM PUBLIC;
 ));
+write_script("0.8--$version", 'SELECT 1;');
 write_script("$version--99", 'CREATE FUNCTION outbox.of_99() RETURNS int LANGUAGE sql AS $$ SELECT 99 $$;');
 
-my $node = Outbox::Postgres->create('pg', conf => "outbox.run_on = 'nowhere'");
+my $node = Outbox::Postgres->create('pg',
+	conf => "outbox.run_on = 'nowhere'", amqp_url => 'amqp://localhost:1/%2f');
 $node->start;
 $node->create_blog;
 $node->safe_psql('blog', q(
@@ -106,6 +108,29 @@ like($errors, $unknown, 'CREATE EXTENSION of such a version is refused, too');
 $node->safe_psql('blog', q(SELECT outbox.invalidate('goes on')));
 is($node->safe_psql('blog', q(SELECT count(*) FROM outbox.event WHERE keys = '{goes on}')), 1,
 	'recording goes on');
+
+# The relay reads no tables of a version that it does not know, and goes on after the update.
+for my $other (qw(0.8 99))
+{
+	$node->safe_psql('blog', qq(
+		SET allow_system_table_mods = on;
+		UPDATE pg_extension SET extversion = '$other' WHERE extname = 'pg_outbox';
+	));
+	$node->adjust_conf('postgresql.conf', 'outbox.run_on', undef);
+	$node->restart;
+	my $relay = $node->wait_relay_error(qr/version/);
+	is($relay->{last_error}, qq(extension "pg_outbox" has version "$other", which its library does not know),
+		'the relay says why it does not run');
+	is($relay->{state}, 'not running', 'and does not');
+	cmp_ok($node->safe_psql('blog', 'SELECT count(*) FROM outbox.event'), '>', 0, 'events wait');
+	$node->safe_psql('blog', $other eq '99'
+		? q(SET allow_system_table_mods = on; UPDATE pg_extension SET extversion = '1.0' WHERE extname = 'pg_outbox';
+			ALTER EXTENSION pg_outbox UPDATE TO '1.0'; SELECT outbox.restart_relay())
+		: 'ALTER EXTENSION pg_outbox UPDATE');
+	isnt($node->wait_relay([ 'connecting', 'waiting to reconnect' ])->{pid}, undef, 'it runs once they fit');
+}
+like(slurp_file($node->logfile), qr/LOG:  outbox relay: not running\n.*DETAIL:  extension "pg_outbox" has version "99"/,
+	'and the log has it');
 
 $node->stop;
 done_testing();
