@@ -663,6 +663,7 @@ worker_close(Worker *worker)
 		dead_letters_free(worker->dead_letters);
 	consumer_free(worker->consumer);
 	redis_link_free(worker->redis);
+	intake_free(&worker->intake);
 	deletion_free(worker->deletion);
 }
 
