@@ -218,7 +218,7 @@ bench: deps
 
 # PARTS: single, bulk, writers, selective, instructions; without it the first four.
 bench-worker: deps
-	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' bench/worker
+	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' MEMORY='$(MEMORY)' bench/worker
 
 bench-recording: deps
 	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' bench/recording
