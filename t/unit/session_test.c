@@ -272,6 +272,8 @@ a_certificate_is_the_login(void **state)
 	say_tune(131072, 60);
 	say_open();
 	assert_int_equal(next_event().kind, MQ_EVENT_OPEN);
+	mq_session_flush(player.session);
+	move_broker();
 	assert_non_null(memmem(player.heard.data, player.heard.size, "\010EXTERNAL\0\0\0\0\005en_US", 19));
 }
 
