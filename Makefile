@@ -210,6 +210,10 @@ check-asan: deps
 check-valgrind: deps
 	@exec env T='$(T)' OUTBOX_TEST_ROUNDS=5 t/run --valgrind
 
+# One whole run of the worker after the other: no error, nothing lost.
+check-valgrind-worker: deps
+	@exec env T='$(T)' t/run --valgrind-worker
+
 demo: deps
 	@exec env KEEP='$(KEEP)' examples/blog/demo
 
@@ -277,6 +281,7 @@ help:
 		'make test-long       the same, with many rounds of the tests that kill things' \
 		'make check-asan      unit tests and worker under address and undefined-behaviour sanitizers' \
 		'make check-valgrind  the SQL tests, with the server under memcheck (needs valgrind)' \
+		'make check-valgrind-worker   the worker under memcheck, in tests that strain it' \
 		'make installcheck    pg_regress and isolation tests against a running server' \
 		'make fuzz            libFuzzer for FUZZ_SECONDS (60) with each parser of what others write' \
 		'make bench           measure the whole way; JSON lines go to bench/results/' \
@@ -289,5 +294,5 @@ help:
 		'make clean           remove what was built'
 
 .PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan \
-	check-valgrind demo \
+	check-valgrind check-valgrind-worker demo \
 	bench bench-worker bench-recording fuzz check-warnings format lint help
