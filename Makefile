@@ -214,6 +214,10 @@ check-valgrind: deps
 check-cassert: deps
 	@T='$(T)' t/cassert
 
+# One whole run of the worker after the other: no error, nothing lost.
+check-valgrind-worker: deps
+	@exec env T='$(T)' t/run --valgrind-worker
+
 demo: deps
 	@exec env KEEP='$(KEEP)' examples/blog/demo
 
@@ -222,7 +226,7 @@ bench: deps
 
 # PARTS: single, bulk, writers, selective, instructions; without it the first four.
 bench-worker: deps
-	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' bench/worker
+	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' MEMORY='$(MEMORY)' bench/worker
 
 bench-recording: deps
 	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' bench/recording
@@ -282,6 +286,7 @@ help:
 		'make check-asan      unit tests and worker under address and undefined-behaviour sanitizers' \
 		'make check-valgrind  the SQL tests, with the server under memcheck (needs valgrind)' \
 		'make check-cassert   the SQL tests on a server with assertions that discards its caches (20 minutes)' \
+		'make check-valgrind-worker   the worker under memcheck, in tests that strain it' \
 		'make installcheck    pg_regress and isolation tests against a running server' \
 		'make fuzz            libFuzzer for FUZZ_SECONDS (60) with each parser of what others write' \
 		'make bench           measure the whole way; JSON lines go to bench/results/' \
@@ -294,5 +299,5 @@ help:
 		'make clean           remove what was built'
 
 .PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan \
-	check-valgrind check-cassert demo \
+	check-valgrind check-valgrind-worker check-cassert demo \
 	bench bench-worker bench-recording fuzz check-warnings format lint help

@@ -4,21 +4,30 @@
  *    the two floors that it is measured against.
  *
  *     fill REDIS_PORT KEYS                      sets key:0, key:1, ...
- *     publish AMQP_PORT QUEUE MESSAGES KEYS     messages that name KEYS of these keys each, in turn
+ *     publish AMQP_PORT QUEUE MESSAGES KEYS [BYTES]  messages that name KEYS of these keys each, in
+ *                                               turn; each key filled up to BYTES
  *     drain REDIS_PORT KEYS                     from the first deletion to the last: how long
  *     unlink REDIS_PORT KEYS                    floor: UNLINKs of 128 keys, 16 in flight
  *     acks AMQP_PORT QUEUE MESSAGES             floor: takes messages, acknowledges each 64th `multiple`
  *     ping REDIS_PORT ROUNDS                    the median round trip of a PING
+ *     between AMQP_PORT REDIS_PORT OUR_AMQP_PORT OUR_REDIS_PORT ROUNDS
+ *                                               stands between a worker and both: from a delivery's
+ *                                               last byte to the UNLINK, and Redis' answer to that
  *
  * Prints one JSON object.
  */
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
+#include <arpa/inet.h>
 #include <hiredis/hiredis.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #define KEYS_PER_UNLINK 128
 #define WINDOW 16
@@ -176,6 +185,121 @@ ping(const char *port, long rounds)
 	redisFree(redis);
 }
 
+static struct sockaddr_in
+loopback(const char *port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t) atoi(port))};
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	return address;
+}
+
+/* Waits for the worker on our port, and connects to its peer. */
+typedef struct Way
+{
+	int worker, peer;
+} Way;
+
+static int
+listen_on(const char *port)
+{
+	struct sockaddr_in address = loopback(port);
+	int                fd = socket(AF_INET, SOCK_STREAM, 0);
+	int                one = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) != 0 || listen(fd, 4) != 0)
+		die("a port is taken");
+	return fd;
+}
+
+static Way
+open_way(int listener, const char *peer_port)
+{
+	struct sockaddr_in address = loopback(peer_port);
+	Way                way = {accept(listener, NULL, NULL), socket(AF_INET, SOCK_STREAM, 0)};
+	int                one = 1;
+
+	if (way.worker < 0 || connect(way.peer, (struct sockaddr *) &address, sizeof(address)) != 0)
+		die("no peer");
+	setsockopt(way.worker, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(way.peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	return way;
+}
+
+/* Passes on what has come; buffer holds its beginning. */
+static void
+pass_on(int from, int to, char *buffer, size_t size)
+{
+	ssize_t n = read(from, buffer, size - 1);
+
+	if (n <= 0)
+		die("a connection ended");
+	buffer[n] = '\0';
+	for (ssize_t sent = 0; sent < n;)
+	{
+		ssize_t more = write(to, buffer + sent, (size_t) (n - sent));
+
+		if (more <= 0)
+			die("a connection ended");
+		sent += more;
+	}
+}
+
+/* One message at a time is published; what the worker says to Redis beside UNLINKs does not count. */
+static void
+between(char **ports, long rounds)
+{
+	static double worker_s[MAX_ROUNDS], redis_s[MAX_ROUNDS];
+	int           broker_listener = listen_on(ports[2]);
+	int           redis_listener = listen_on(ports[3]);
+	Way           broker = open_way(broker_listener, ports[0]);
+	Way           redis = open_way(redis_listener, ports[1]);
+	struct pollfd fds[] = {{.fd = broker.worker, .events = POLLIN},
+	                       {.fd = broker.peer, .events = POLLIN},
+	                       {.fd = redis.worker, .events = POLLIN},
+	                       {.fd = redis.peer, .events = POLLIN}};
+	char          buffer[64 * 1024];
+	double        delivered = 0, asked = 0;
+	long          round = 0;
+
+	if (rounds < 1 || rounds > MAX_ROUNDS)
+		die("too many rounds");
+	while (round < rounds && poll(fds, 4, LIMIT_S * 1000) > 0)
+	{
+		if (fds[0].revents != 0)
+			pass_on(broker.worker, broker.peer, buffer, sizeof(buffer));
+		if (fds[1].revents != 0)
+		{
+			pass_on(broker.peer, broker.worker, buffer, sizeof(buffer));
+			delivered = now_s();
+		}
+		if (fds[2].revents != 0)
+		{
+			double now = now_s();
+
+			pass_on(redis.worker, redis.peer, buffer, sizeof(buffer));
+			asked = strstr(buffer, "UNLINK") != NULL ? now_s() : 0;
+			worker_s[round] = now - delivered;
+		}
+		if (fds[3].revents != 0)
+		{
+			double now = now_s();
+
+			pass_on(redis.peer, redis.worker, buffer, sizeof(buffer));
+			if (asked != 0)
+				redis_s[round++] = now - asked;
+			asked = 0;
+		}
+	}
+	if (round < rounds)
+		die("no messages");
+	qsort(worker_s, (size_t) rounds, sizeof(worker_s[0]), compare);
+	qsort(redis_s, (size_t) rounds, sizeof(redis_s[0]), compare);
+	printf("{\"worker_us\":%.1f,\"worker_p99_us\":%.1f,\"redis_us\":%.1f}\n",
+	       worker_s[rounds / 2] * 1e6, worker_s[rounds * 99 / 100] * 1e6, redis_s[rounds / 2] * 1e6);
+}
+
 static amqp_connection_state_t
 open_broker(const char *port)
 {
@@ -198,10 +322,10 @@ close_broker(amqp_connection_state_t broker)
 }
 
 static void
-publish(const char *port, const char *queue, long messages, long keys)
+publish(const char *port, const char *queue, long messages, long keys, int key_bytes)
 {
 	amqp_connection_state_t broker = open_broker(port);
-	char                   *body = malloc((size_t) keys * 24 + 32);
+	char                   *body = malloc((size_t) keys * (24 + (size_t) key_bytes) + 32);
 	long                    next = 0;
 
 	if (body == NULL)
@@ -211,7 +335,8 @@ publish(const char *port, const char *queue, long messages, long keys)
 		size_t size = (size_t) sprintf(body, "{\"keys\":[");
 
 		for (long k = 0; k < keys; k++)
-			size += (size_t) sprintf(body + size, "%s\"key:%ld\"", k > 0 ? "," : "", next++);
+			size += (size_t) sprintf(body + size, "%s\"key:%0*ld\"", k > 0 ? "," : "",
+			                         key_bytes > 4 ? key_bytes - 4 : 1, next++);
 		size += (size_t) sprintf(body + size, "]}");
 		if (amqp_basic_publish(broker, 1, amqp_empty_bytes, amqp_cstring_bytes(queue), 0, 0, NULL,
 		                       (amqp_bytes_t){size, body}) != AMQP_STATUS_OK)
@@ -260,10 +385,12 @@ main(int argc, char **argv)
 		unlink_all(argv[2], atol(argv[3]));
 	else if (strcmp(what, "ping") == 0 && argc == 4)
 		ping(argv[2], atol(argv[3]));
-	else if (strcmp(what, "publish") == 0 && argc == 6)
-		publish(argv[2], argv[3], atol(argv[4]), atol(argv[5]));
+	else if (strcmp(what, "publish") == 0 && (argc == 6 || argc == 7))
+		publish(argv[2], argv[3], atol(argv[4]), atol(argv[5]), argc == 7 ? atoi(argv[6]) : 0);
 	else if (strcmp(what, "acks") == 0 && argc == 5)
 		acks(argv[2], argv[3], atol(argv[4]));
+	else if (strcmp(what, "between") == 0 && argc == 7)
+		between(argv + 2, atol(argv[6]));
 	else
 		die("see the head of bench/worker.c");
 	return 0;

@@ -1,4 +1,4 @@
-# While Redis is away messages wait in the queue; nothing is acknowledged that was not deleted.
+# F36: While Redis is away messages wait in the queue; nothing is acknowledged that was not deleted.
 
 use strict;
 use warnings;

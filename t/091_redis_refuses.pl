@@ -1,4 +1,4 @@
-# Redis answers, but does not delete: each refusal is waited out, nothing is acknowledged before the
+# F37 to F40: Redis answers, but does not delete: each refusal is waited out, nothing is acknowledged before the
 # key is gone, and /readyz says in Redis' words why it waits.
 
 use strict;
@@ -87,6 +87,20 @@ refuses('too many clients', qr/waiting for redis: .*max number of clients/,
 		$redis->cli('CLIENT', 'KILL', 'TYPE', 'normal');
 	},
 	sub { $redis->cli('CONFIG', 'SET', 'maxclients', 1000) });
+
+# It starts, and reads its file: slowed down, so that this takes a while.
+refuses('a start that takes long', qr/waiting for redis: .*LOADING/,
+	sub {
+		$redis->set_keys(map { "filler:$_" } 1 .. 1000);
+		$redis->cli('BGREWRITEAOF');
+		poll_until('the file to be written',
+			sub { $redis->cli('INFO', 'persistence') =~ /aof_rewrite_in_progress:0/ });
+		$redis->stop;
+		local $redis->{options} = [ @{ $redis->{options} },
+			'--key-load-delay', 2500, '--loading-process-events-interval-bytes', 1024 ];
+		$redis->launch;
+	},
+	sub { poll_until('Redis to be ready', sub { $redis->cli('PING') eq 'PONG' }) });
 
 refuses('a password that is new', qr/waiting for redis: .*NOAUTH/,
 	sub {

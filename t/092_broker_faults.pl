@@ -1,4 +1,4 @@
-# What a broker does to its consumers: deliveries again after a crash, a delivery limit, a queue that
+# F41 to F45: what a broker does to its consumers: deliveries again after a crash, a delivery limit, a queue that
 # is deleted, a time limit for acknowledgements, another consumer beside this one.
 
 use strict;
@@ -21,7 +21,7 @@ sub new_worker
 
 sub messages { my ($queue) = @_; return eval { $broker->queue_length($queue) } // -1 }
 
-# ---- killed between the answer of Redis and the acknowledgement ----
+# ---- F41: killed between the answer of Redis and the acknowledgement ----
 # A refused SCAN keeps the message open after its key is gone.
 
 $redis->cli('ACL', 'SETUSER', 'default', '-scan');
@@ -41,7 +41,7 @@ ok($redis->wait_gone('key', 'p:1'), 'the next one deletes it again');
 is($worker->stop, 0, 'and ends');
 is(messages('crash'), 0, '... with an empty queue');
 
-# ---- consumer_timeout ----
+# ---- F44: consumer_timeout ----
 
 $broker->ctl('eval', 'application:set_env(rabbit, channel_tick_interval, 500), '
 	  . 'application:set_env(rabbit, consumer_timeout, 1500).');
@@ -60,7 +60,7 @@ is($worker->stop, 0, 'the worker ends');
 is(messages('timeout'), 0, '... with an empty queue');
 $broker->ctl('eval', 'application:set_env(rabbit, consumer_timeout, 1800000).');
 
-# ---- a crash loop on a quorum queue with a delivery limit ----
+# ---- F42: a crash loop on a quorum queue with a delivery limit ----
 
 $broker->declare_queue('limited.dead');
 $broker->declare_queue('limited', arguments => {
@@ -92,7 +92,7 @@ $worker = new_worker('healthy', '--queue=limited');
 ok($redis->wait_gone(map { "limited:$_" } 1 .. 30), 'none is lost');
 is($worker->stop, 0, 'the worker ends');
 
-# ---- the queue is deleted while consuming ----
+# ---- F43: the queue is deleted while consuming ----
 
 $worker = new_worker('deleted', '--queue=deleted');
 $worker->wait_log(qr/info consuming/);
@@ -114,7 +114,7 @@ $broker->publish('deleted', '{"keys":["a"]}');
 ok($redis->wait_gone('a'), '... and finds it');
 is($worker->stop, 0, 'the worker ends');
 
-# ---- two workers on one queue; an operator closes their connections ----
+# ---- F45: two workers on one queue; an operator closes their connections ----
 
 my @two = map { new_worker("two$_", '--queue=two', '--prefetch=5') } 1, 2;
 $_->wait_log(qr/info consuming/) for @two;
@@ -127,6 +127,23 @@ ok($redis->wait_gone(map { "two:$_" } 1 .. 400), 'two workers on one queue, thro
 like($_->log_text, qr/waiting for broker .*by an operator/, 'the reason is told') for @two;
 is($_->stop, 0, 'both end') for @two;
 is(messages('two'), 0, 'the queue is empty');
+
+# ---- single active consumer: the second waits until the first is gone ----
+
+$broker->declare_queue('single', arguments => { 'x-single-active-consumer' => \1 });
+my @single = map { new_worker("single$_", '--queue=single') } 1, 2;
+$_->wait_log(qr/info consuming/) for @single;
+$redis->set_keys(map { "single:$_" } 1 .. 20);
+$broker->publish('single', qq({"keys":["single:$_"]})) for 1 .. 10;
+ok($redis->wait_gone(map { "single:$_" } 1 .. 10), 'single active consumer: one of them works');
+my ($active) = grep { $_->log_text =~ /debug deleted/ } @single;
+my ($waiting) = grep { $_ != $active } @single;
+unlike($waiting->log_text, qr/debug deleted/, '... the other has nothing to do');
+$active->kill9;
+$broker->publish('single', qq({"keys":["single:$_"]})) for 11 .. 20;
+ok($redis->wait_gone(map { "single:$_" } 11 .. 20), '... until the first is killed');
+is($waiting->stop, 0, 'it ends');
+is(messages('single'), 0, 'the queue is empty');
 
 $pipe->{worker} = $two[0];
 $pipe->finish;

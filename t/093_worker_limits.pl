@@ -1,4 +1,4 @@
-# A clock that jumps by an hour, few descriptors, little memory: the worker goes on, or says why not.
+# F46, F47: a clock that jumps by an hour, few descriptors, little memory: the worker goes on, or says why not.
 
 use strict;
 use warnings;

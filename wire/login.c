@@ -42,12 +42,30 @@ lists_word(amqp_bytes_t text, const char *word)
 	return false;
 }
 
+#define RESPONSE_BYTES (sizeof(((MqUrl *) NULL)->user) + sizeof(((MqUrl *) NULL)->password) + 2)
+
+/* PLAIN: NUL, user, NUL, password. EXTERNAL: nothing, the broker takes the name from our certificate.
+ * Returns its size. */
+static size_t
+make_response(const MqUrl *url, char response[RESPONSE_BYTES])
+{
+	size_t user_size = strlen(url->user);
+	size_t password_size = strlen(url->password);
+
+	if (url->external)
+		return 0;
+	response[0] = '\0';
+	memcpy(response + 1, url->user, user_size);
+	response[1 + user_size] = '\0';
+	memcpy(response + 2 + user_size, url->password, password_size);
+	return 2 + user_size + password_size;
+}
+
 void
 login_on_start(MqSession *session, const amqp_connection_start_t *start)
 {
-	char   response[sizeof(session->url.user) + sizeof(session->url.password) + 2];
-	size_t user_size = strlen(session->url.user);
-	size_t password_size = strlen(session->url.password);
+	char        response[RESPONSE_BYTES];
+	const char *mechanism = session->url.external ? "EXTERNAL" : "PLAIN";
 	static const MqField capabilities[] = {
 		{{"publisher_confirms", 18}, MQ_FIELD_BOOL, {.boolean = true}},
 		{{"basic.nack", 10}, MQ_FIELD_BOOL, {.boolean = true}},
@@ -64,25 +82,21 @@ login_on_start(MqSession *session, const amqp_connection_start_t *start)
 		 {.items = {capabilities, sizeof(capabilities) / sizeof(capabilities[0])}}},
 	};
 	amqp_connection_start_ok_t ok = {
-		.mechanism = amqp_cstring_bytes("PLAIN"),
-		.response = {.len = 2 + user_size + password_size, .bytes = response},
+		.mechanism = amqp_cstring_bytes(mechanism),
+		.response = {.len = make_response(&session->url, response), .bytes = response},
 		.locale = amqp_cstring_bytes("en_US"),
 	};
 
-	if (!lists_word(start->mechanisms, "PLAIN"))
+	if (!lists_word(start->mechanisms, mechanism))
 	{
-		session_lose(session, 0, "the broker does not offer PLAIN authentication");
+		session_lose(session, 0, "the broker does not offer %s authentication", mechanism);
 		return;
 	}
-	response[0] = '\0';
-	memcpy(response + 1, session->url.user, user_size);
-	response[1 + user_size] = '\0';
-	memcpy(response + 2 + user_size, session->url.password, password_size);
 	if (codec_table(&session->pool, client, sizeof(client) / sizeof(client[0]),
 					&ok.client_properties, NULL) != MQ_OK ||
 		session_put_method(session, 0, AMQP_CONNECTION_START_OK_METHOD, &ok, NULL) != MQ_OK)
 		session_lose(session, 0, "could not send the login");
-	memset(response, 0, sizeof(response));
+	explicit_bzero(response, sizeof(response));
 	session_enter(session, SESSION_TUNING);
 }
 

@@ -16,7 +16,7 @@
 #define LOGIN_LIMIT_US 10000000
 #define REQUEST_LIMIT_US 30000000
 #define DEFAULT_OUTPUT_LIMIT_BYTES (4 * 1024 * 1024)
-#define INPUT_LIMIT_BYTES (512 * 1024) /* read, not yet decoded; holds three frames of any size */
+#define INPUT_LIMIT_BYTES (256 * 1024) /* read, not yet decoded */
 #define READ_BYTES (64 * 1024)
 #define POOL_PAGE_BYTES 4096
 
@@ -153,17 +153,20 @@ mq_session_connect(MqSession *session, const MqUrl *url, int64_t now_us, MqError
 
 /* ---- moving bytes ----------------------------------------------------------------------------- */
 
-/* Reads what has arrived, up to INPUT_LIMIT_BYTES that are not decoded yet. */
+/* Reads what has arrived, up to INPUT_LIMIT_BYTES that are not decoded yet. While a whole frame of any
+ * size is there, the owner has enough to do: what is left would be moved again and again. */
 static void
 read_input(MqSession *session, int64_t now_us)
 {
 	MqError error = {0};
+	size_t  left = session->input.size - session->input_used;
 
+	if (left >= FRAME_MAX_BYTES)
+		return;
 	if (session->input_used > 0)
 	{
-		session->input.size -= session->input_used;
-		memmove(session->input.data, session->input.data + session->input_used,
-				session->input.size);
+		memmove(session->input.data, session->input.data + session->input_used, left);
+		session->input.size = left;
 		session->input_used = 0;
 	}
 	while (session->input.size < INPUT_LIMIT_BYTES)

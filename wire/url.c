@@ -177,19 +177,72 @@ decode_user(const UrlParts *parts, char *user, size_t user_size, char *password,
 	return decode(parts->password, "password", password, password_size, error);
 }
 
-/* A query of exactly one "name=number", or none. */
-static MqResult
-decode_query(MqBytes query, const char *name, int low, int high, int *value, MqError *error)
+/* Is this option "name=..."? *value: what follows. */
+static bool
+is_option(MqBytes option, const char *name, MqBytes *value)
 {
-	size_t name_size = strlen(name);
+	size_t size = strlen(name);
 
-	if (query.data == NULL || query.size == 0)
+	if (option.size <= size || memcmp(option.data, name, size) != 0 || option.data[size] != '=')
+		return false;
+	*value = mq_bytes(option.data + size + 1, option.size - size - 1);
+	return true;
+}
+
+static bool
+is_word(MqBytes value, const char *word)
+{
+	return value.size == strlen(word) && strncasecmp(value.data, word, value.size) == 0;
+}
+
+/* redis: a query of exactly "db=N", or none. */
+static MqResult
+decode_redis_query(MqBytes query, RedisUrl *url, MqError *error)
+{
+	MqBytes value;
+
+	if (query.size == 0)
 		return MQ_OK;
-	if (query.size <= name_size || memcmp(query.data, name, name_size) != 0 ||
-		query.data[name_size] != '=')
-		return mq_error_set(error, MQ_INVALID, "URL: the only option after \"?\" is %s=", name);
-	return number(mq_bytes(query.data + name_size + 1, query.size - name_size - 1), name, low,
-				  high, value, error);
+	if (!is_option(query, "db", &value))
+		return mq_error_set(error, MQ_INVALID, "URL: the only option after \"?\" is db=");
+	return number(value, "database", 0, 1000000, &url->database, error);
+}
+
+static MqResult
+decode_amqp_option(MqBytes option, MqUrl *url, MqError *error)
+{
+	MqBytes value;
+
+	if (is_option(option, "heartbeat", &value))
+		return number(value, "heartbeat", 0, 3600, &url->heartbeat_s, error);
+	if (!is_option(option, "auth_mechanism", &value))
+		return mq_error_set(error, MQ_INVALID,
+							"URL: the options after \"?\" are heartbeat= and auth_mechanism=");
+	url->external = is_word(value, "external");
+	if (!url->external && !is_word(value, "plain"))
+		return mq_error_set(error, MQ_INVALID, "URL: auth_mechanism must be plain or external");
+	if (url->external && !url->tls)
+		return mq_error_set(error, MQ_INVALID,
+							"URL: auth_mechanism=external needs amqps:// and a client certificate");
+	return MQ_OK;
+}
+
+static MqResult
+decode_amqp_query(MqBytes query, MqUrl *url, MqError *error)
+{
+	const char *at = query.data;
+	const char *end = query.data + query.size;
+
+	while (at < end)
+	{
+		const char *ampersand = find(at, end, '&');
+		const char *stop = ampersand == NULL ? end : ampersand;
+
+		if (decode_amqp_option(slice(at, stop), url, error) != MQ_OK)
+			return MQ_INVALID;
+		at = stop + 1;
+	}
+	return MQ_OK;
 }
 
 static bool
@@ -233,7 +286,7 @@ amqp_parse(MqBytes text, MqUrl *url, MqError *error)
 		if (decode(parts.path, "vhost", url->vhost, sizeof(url->vhost), error) != MQ_OK)
 			return MQ_INVALID;
 	}
-	return decode_query(parts.query, "heartbeat", 0, 3600, &url->heartbeat_s, error);
+	return decode_amqp_query(parts.query, url, error);
 }
 
 MqResult
@@ -285,7 +338,7 @@ redis_unix_parse(MqBytes text, RedisUrl *url, MqError *error)
 	url->path[0] = '/';
 	if (decode(parts.path, "path", url->path + 1, sizeof(url->path) - 1, error) != MQ_OK)
 		return MQ_INVALID;
-	return decode_query(parts.query, "db", 0, 1000000, &url->database, error);
+	return decode_redis_query(parts.query, url, error);
 }
 
 MqResult
@@ -310,7 +363,7 @@ redis_url_parse(const char *text, RedisUrl *url, MqError *error)
 	if (parts.path.size > 0 &&
 		number(parts.path, "database", 0, 1000000, &url->database, error) != MQ_OK)
 		return MQ_INVALID;
-	return decode_query(parts.query, "db", 0, 1000000, &url->database, error);
+	return decode_redis_query(parts.query, url, error);
 }
 
 void

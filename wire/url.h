@@ -24,6 +24,7 @@ typedef struct MqUrl
 	char     password[256];
 	char     vhost[256];  /* default "/" */
 	int      heartbeat_s; /* ?heartbeat=, default 10, 0 to 3600; 0: off */
+	bool     external;    /* ?auth_mechanism=external: we are who our certificate says; needs TLS */
 } MqUrl;
 
 typedef struct RedisUrl

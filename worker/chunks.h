@@ -2,7 +2,7 @@
  * chunks.h
  *    Keys on their way to Redis, gathered into chunks of one command each.
  *
- * A chunk holds keys one after another in one buffer. The queue merges: a key that already waits
+ * A chunk holds keys one after another in one buffer, as words of the command that it will be. The queue merges: a key that already waits
  * in it is not added again. Once a chunk was taken to be sent it merges no more: the key may have
  * been filled again between that deletion and the change that asks for this one.
  */
@@ -25,15 +25,24 @@ typedef struct Chunk
 	uint64_t      seq; /* 1, 2, ... in the order of the queue */
 	int64_t       due_us; /* in a queue of time: not before */
 	size_t        count;
-	size_t        end[DELETION_CHUNK_KEYS]; /* of each key in bytes */
-	MqBuffer      bytes;
+	struct
+	{
+		size_t end, size; /* of each key in bytes */
+	} keys[DELETION_CHUNK_KEYS];
+	MqBuffer bytes; /* a command as it is sent, its beginning still to be written */
 } Chunk;
+
+/* Zeroed is empty. */
+typedef struct ChunkList
+{
+	Chunk *head, *tail;
+} ChunkList;
 
 typedef struct MergeSlot MergeSlot;
 
 typedef struct ChunkQueue
 {
-	Chunk     *head, *tail;
+	ChunkList  list;
 	uint64_t   last_seq;  /* given to the newest chunk */
 	uint64_t   taken_seq; /* chunks up to this one were taken once */
 	size_t     held_bytes;
@@ -73,6 +82,17 @@ void   chunk_release(ChunkQueue *queue, Chunk *chunk);
 bool chunk_has_room(const Chunk *chunk, size_t size);
 bool chunk_append(Chunk *chunk, MqBytes prefix, MqBytes key);
 
+void   chunk_list_append(ChunkList *list, Chunk *chunk);
+void   chunk_list_prepend(ChunkList *list, Chunk *chunk);
+Chunk *chunk_list_take(ChunkList *list); /* the first one; NULL: none */
+void   chunk_list_release(ChunkList *list, ChunkQueue *queue); /* all of them */
+
 MqBytes chunk_key(const Chunk *chunk, size_t i);
+
+/* The whole command, borrowed. */
+MqBytes chunk_unlink(Chunk *chunk);
+
+/* Memory that it takes. */
+size_t chunk_size(const Chunk *chunk);
 
 #endif

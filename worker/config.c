@@ -331,6 +331,15 @@ config_amqp_has_tls(const WorkerConfig *config)
 	return false;
 }
 
+static bool
+has_external_login(const WorkerConfig *config)
+{
+	for (int i = 0; i < config->amqp_url_count; i++)
+		if (config->amqp_urls[i].external)
+			return true;
+	return false;
+}
+
 /* What each option alone cannot know. */
 static bool
 check_combinations(const WorkerConfig *config, char *error)
@@ -340,6 +349,8 @@ check_combinations(const WorkerConfig *config, char *error)
 	/* Who names certificates believes to be safe. */
 	if (has_files(&config->amqp_tls) && !config_amqp_has_tls(config))
 		return complain(error, "--amqp-ca-file, -cert-file, -key-file: no --amqp-url is amqps://");
+	if (config->amqp_tls.cert[0] == '\0' && has_external_login(config))
+		return complain(error, "--amqp-url: auth_mechanism=external needs --amqp-cert-file");
 	if (has_files(&config->redis_tls) && !config->redis_url.tls)
 		return complain(error, "--redis-ca-file, -cert-file, -key-file: --redis-url is not rediss://");
 	return true;

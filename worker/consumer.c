@@ -207,7 +207,7 @@ is_guest_from_afar(const Consumer *consumer, const MqEvent *lost)
 {
 	const MqUrl *url = &consumer->config->amqp_urls[reconnect_address(&consumer->reconnect)];
 
-	return consumer->state == CONSUMER_CONNECTING && lost->reply_code == 403 &&
+	return consumer->state == CONSUMER_CONNECTING && lost->reply_code == 403 && !url->external &&
 		   strcmp(url->user, "guest") == 0 && !reconnect_is_local(url->host);
 }
 

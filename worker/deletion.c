@@ -8,6 +8,7 @@
 #include "worker/chunks.h"
 #include "worker/patterns.h"
 #include "worker/refusal.h"
+#include "worker/resp.h"
 #include "worker/second.h"
 
 #include <hiredis/hiredis.h>
@@ -53,14 +54,15 @@ typedef struct TicketQueue
 
 typedef struct Scan
 {
-	char     cursor[SCAN_CURSOR_BYTES];
-	bool     step_in_flight;
-	bool     at_end;    /* the cursor is back at 0 */
-	Chunk   *found_head, *found_tail; /* to be deleted */
-	size_t   found_in_flight;
-	int64_t  due_us; /* not before; 0: at once */
-	Backoff  pause;
-	char     problem[PROBLEM_BYTES];
+	char      cursor[SCAN_CURSOR_BYTES];
+	MqBuffer  command; /* of a step */
+	bool      step_in_flight;
+	bool      at_end; /* the cursor is back at 0 */
+	ChunkList found; /* to be deleted */
+	size_t    found_in_flight;
+	int64_t   due_us; /* not before; 0: at once */
+	Backoff   pause;
+	char      problem[PROBLEM_BYTES];
 } Scan;
 
 struct Deletion
@@ -232,19 +234,9 @@ deletion_next_done(Deletion *deletion, TagRef *ref)
 /* ---- sending ---- */
 
 static MqResult
-send_unlink(Deletion *deletion, const Chunk *chunk)
+send_unlink(Deletion *deletion, Chunk *chunk)
 {
-	const char *argv[DELETION_CHUNK_KEYS + 1] = {"UNLINK"};
-	size_t      sizes[DELETION_CHUNK_KEYS + 1] = {6};
-
-	for (size_t i = 0; i < chunk->count; i++)
-	{
-		MqBytes key = chunk_key(chunk, i);
-
-		argv[i + 1] = key.data;
-		sizes[i + 1] = key.size;
-	}
-	return deletion->output.send(deletion->output.context, (int) chunk->count + 1, argv, sizes);
+	return deletion->output.send(deletion->output.context, chunk_unlink(chunk));
 }
 
 static bool
@@ -269,18 +261,12 @@ send_found(Deletion *deletion, int64_t now_us)
 {
 	Scan *scan = &deletion->scan;
 
-	while (scan->found_head != NULL)
+	while (scan->found.head != NULL)
 	{
-		Chunk *chunk = scan->found_head;
-
-		if (window_is_full(deletion) || send_unlink(deletion, chunk) != MQ_OK)
+		if (window_is_full(deletion) || send_unlink(deletion, scan->found.head) != MQ_OK)
 			return false;
-		scan->found_head = chunk->next;
-		if (scan->found_head == NULL)
-			scan->found_tail = NULL;
-		chunk->next = NULL;
 		scan->found_in_flight++;
-		flight_push(deletion, COMMAND_FOUND, chunk, now_us);
+		flight_push(deletion, COMMAND_FOUND, chunk_list_take(&scan->found), now_us);
 	}
 	return true;
 }
@@ -292,15 +278,18 @@ send_scan(Deletion *deletion, int64_t now_us)
 {
 	Scan          *scan = &deletion->scan;
 	const Pattern *pattern = patterns_head(&deletion->patterns);
-	const char    *argv[] = {"SCAN", scan->cursor, "MATCH", NULL, "COUNT", DELETION_SCAN_COUNT};
-	size_t         sizes[] = {4, strlen(scan->cursor), 5, 0, 5, strlen(DELETION_SCAN_COUNT)};
+	MqBytes        words[] = {mq_bytes_of("SCAN"),  mq_bytes_of(scan->cursor),
+							  mq_bytes_of("MATCH"), {0},
+							  mq_bytes_of("COUNT"), mq_bytes_of(DELETION_SCAN_COUNT)};
 
 	if (pattern == NULL || scan->step_in_flight || scan->at_end || now_us < scan->due_us ||
 		window_is_full(deletion))
 		return;
-	argv[3] = pattern->bytes.data;
-	sizes[3] = pattern->bytes.size;
-	if (deletion->output.send(deletion->output.context, 6, argv, sizes) != MQ_OK)
+	words[3] = pattern->bytes;
+	scan->command.size = 0;
+	if (!resp_append_command(&scan->command, words, sizeof(words) / sizeof(words[0])) ||
+		deletion->output.send(deletion->output.context,
+							  mq_bytes(scan->command.data, scan->command.size)) != MQ_OK)
 		return;
 	patterns_begin(&deletion->patterns);
 	scan->step_in_flight = true;
@@ -310,9 +299,9 @@ send_scan(Deletion *deletion, int64_t now_us)
 static void
 send_keys(Deletion *deletion, int64_t now_us)
 {
-	while (deletion->keys.head != NULL && !window_is_full(deletion))
+	while (deletion->keys.list.head != NULL && !window_is_full(deletion))
 	{
-		if (send_unlink(deletion, deletion->keys.head) != MQ_OK)
+		if (send_unlink(deletion, deletion->keys.list.head) != MQ_OK)
 			return;
 		flight_push(deletion, COMMAND_KEYS, chunks_take(&deletion->keys), now_us);
 	}
@@ -376,7 +365,7 @@ finish_pattern(Deletion *deletion)
 {
 	Scan *scan = &deletion->scan;
 
-	if (!scan->at_end || scan->found_head != NULL || scan->found_in_flight > 0)
+	if (!scan->at_end || scan->found.head != NULL || scan->found_in_flight > 0)
 		return;
 	deletion->patterns_done = patterns_head(&deletion->patterns)->seq;
 	deletion->counters.patterns++;
@@ -388,35 +377,16 @@ static bool
 scan_add_found(Deletion *deletion, MqBytes key)
 {
 	Scan  *scan = &deletion->scan;
-	Chunk *chunk = scan->found_tail;
+	Chunk *chunk = scan->found.tail;
 
 	if (chunk == NULL || !chunk_has_room(chunk, key.size))
 	{
 		chunk = chunk_get(&deletion->keys);
 		if (chunk == NULL)
 			return false;
-		if (scan->found_tail == NULL)
-			scan->found_head = chunk;
-		else
-			scan->found_tail->next = chunk;
-		scan->found_tail = chunk;
+		chunk_list_append(&scan->found, chunk);
 	}
 	return chunk_append(chunk, mq_bytes(NULL, 0), key);
-}
-
-static void
-release_found(Deletion *deletion)
-{
-	Scan *scan = &deletion->scan;
-
-	while (scan->found_head != NULL)
-	{
-		Chunk *chunk = scan->found_head;
-
-		scan->found_head = chunk->next;
-		chunk_release(&deletion->keys, chunk);
-	}
-	scan->found_tail = NULL;
 }
 
 /* From the start again: the next step may be on another connection. */
@@ -425,7 +395,7 @@ scan_restart(Deletion *deletion)
 {
 	Scan *scan = &deletion->scan;
 
-	release_found(deletion);
+	chunk_list_release(&scan->found, &deletion->keys);
 	strcpy(scan->cursor, "0");
 	scan->at_end = false;
 	scan->step_in_flight = false;
@@ -594,7 +564,7 @@ deletion_hurry(Deletion *deletion)
 bool
 deletion_has_second(const Deletion *deletion)
 {
-	return deletion->second.head != NULL || deletion->second_in_flight > 0;
+	return deletion->second.list.head != NULL || deletion->second_in_flight > 0;
 }
 
 void
@@ -672,6 +642,7 @@ deletion_free(Deletion *deletion)
 	second_free(&deletion->second, &deletion->keys);
 	chunks_free(&deletion->keys);
 	patterns_free(&deletion->patterns);
+	mq_buffer_free(&deletion->scan.command);
 	free(deletion->on_keys.tickets);
 	free(deletion->on_patterns.tickets);
 	free(deletion->prefix);

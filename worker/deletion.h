@@ -34,7 +34,7 @@ struct redisReply; /* hiredis */
 
 #define DELETION_CHUNK_KEYS 128
 #define DELETION_CHUNK_BYTES ((size_t) 64 * 1024)
-#define DELETION_WINDOW 16      /* commands in flight */
+#define DELETION_WINDOW 32      /* commands in flight */
 #define DELETION_SECOND_WINDOW 8 /* of them for second deletions */
 #define DELETION_SCAN_COUNT "500" /* slots of the keyspace looked at in one step */
 
@@ -43,7 +43,7 @@ struct redisReply; /* hiredis */
 typedef struct DeletionOutput
 {
 	void *context;
-	MqResult (*send)(void *context, int argc, const char **argv, const size_t *sizes);
+	MqResult (*send)(void *context, MqBytes command); /* whole, in Redis' protocol */
 	void (*deleted)(void *context, MqBytes key); /* told of each answered key; NULL: is not */
 } DeletionOutput;
 

@@ -4,7 +4,6 @@
  */
 #include "worker/intake.h"
 
-#include "worker/invalidation.h"
 #include "worker/log.h"
 
 #include <stdio.h>
@@ -119,9 +118,9 @@ log_message(const MqEvent *message, const Invalidation *invalidation)
 bool
 intake_take(Intake *intake, TagRef ref, const MqEvent *message, int64_t now_us)
 {
-	Invalidation invalidation;
-	char         error[INVALIDATION_ERROR_BYTES];
-	bool         fine = true;
+	Invalidation *invalidation = &intake->invalidation;
+	char          error[INVALIDATION_ERROR_BYTES];
+	bool          fine = true;
 
 	if (message->body_skipped)
 	{
@@ -129,17 +128,17 @@ intake_take(Intake *intake, TagRef ref, const MqEvent *message, int64_t now_us)
 		         (unsigned long long) message->body_bytes, INVALIDATION_MAX_BODY_BYTES);
 		return refuse_message(intake, ref, message, error, now_us);
 	}
-	if (!invalidation_parse(&invalidation, message->body, mq_event_content_encoding(message),
+	if (!invalidation_parse(invalidation, message->body, mq_event_content_encoding(message),
 	                        error))
 		return refuse_message(intake, ref, message, error, now_us);
-	log_message(message, &invalidation);
-	if (!check_prefixes(intake, &invalidation, error))
+	log_message(message, invalidation);
+	if (!check_prefixes(intake, invalidation, error))
 		fine = refuse_message(intake, ref, message, error, now_us);
 	else if (intake->config->dry_run)
-		show_all(intake, &invalidation);
+		show_all(intake, invalidation);
 	else
-		fine = delete_all(intake, ref, &invalidation);
-	invalidation_free(&invalidation);
+		fine = delete_all(intake, ref, invalidation);
+	invalidation_forget(invalidation);
 	return fine;
 }
 
@@ -155,4 +154,10 @@ intake_log_deleted(Intake *intake, MqBytes key, int64_t now_us)
 	}
 	if (intake->keys_logged++ < MAX_KEYS_LOGGED)
 		log_line(LEVEL_DEBUG, "deleted", "key", log_printable(key, text, sizeof(text)), NULL);
+}
+
+void
+intake_free(Intake *intake)
+{
+	invalidation_free(&intake->invalidation);
 }

@@ -9,6 +9,7 @@
 #include "worker/config.h"
 #include "worker/dead_letter.h"
 #include "worker/deletion.h"
+#include "worker/invalidation.h"
 #include "worker/tags.h"
 
 #include <stdbool.h>
@@ -21,6 +22,7 @@ typedef struct Intake
 	DeadLetters        *dead_letters;
 
 	/* private */
+	Invalidation invalidation; /* of the present message */
 	uint64_t dead_unlogged; /* since the last line about one */
 	int64_t  dead_logged_us;
 	uint64_t keys_logged; /* in the second since keys_logged_us */
@@ -32,5 +34,8 @@ bool intake_take(Intake *intake, TagRef ref, const MqEvent *message, int64_t now
 
 /* "Was my key deleted, and when?" A line at debug level; not for each of a million a second. */
 void intake_log_deleted(Intake *intake, MqBytes key, int64_t now_us);
+
+/* What it holds; its parts are their owner's. */
+void intake_free(Intake *intake);
 
 #endif

@@ -1,81 +1,16 @@
 /*
  * invalidation.c
  *    See invalidation.h.
- *
- * jansson parses by recursion, to a depth of 2,048, and makes some 80 bytes of a "0," in an array:
- * depth is therefore counted before it parses, and its allocations have a budget.
  */
 #include "worker/invalidation.h"
 
-#include <jansson.h>
-#include <malloc.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
-/* Short keys cost the parser about 90 bytes each: ten times the permitted number fits, so that
- * too many keys are called just that. */
-#define PARSE_BASE_BYTES (16 * 1024 * 1024)
-#define PARSE_BYTES_PER_BODY_BYTE 4
-
-/* What the parser may still take; counted only while a body is parsed. */
-static struct
-{
-	bool   counting;
-	bool   exhausted;
-	size_t used_bytes;
-	size_t limit_bytes;
-} budget;
-
-static void *
-budget_malloc(size_t size)
-{
-	void *memory;
-
-	if (budget.counting && budget.used_bytes + size > budget.limit_bytes)
-	{
-		budget.exhausted = true;
-		return NULL;
-	}
-	memory = malloc(size);
-	if (memory != NULL && budget.counting)
-		budget.used_bytes += malloc_usable_size(memory);
-	return memory;
-}
-
-static void
-budget_free(void *memory)
-{
-	if (memory != NULL && budget.counting)
-	{
-		size_t size = malloc_usable_size(memory);
-
-		budget.used_bytes -= size < budget.used_bytes ? size : budget.used_bytes;
-	}
-	free(memory);
-}
-
-static json_t *
-parse_within_budget(MqBytes body, json_error_t *error)
-{
-	static bool installed;
-	json_t     *root;
-
-	if (!installed)
-	{
-		json_set_alloc_funcs(budget_malloc, budget_free);
-		installed = true;
-	}
-	budget.counting = true;
-	budget.exhausted = false;
-	budget.used_bytes = 0;
-	budget.limit_bytes = PARSE_BASE_BYTES + PARSE_BYTES_PER_BODY_BYTE * body.size;
-	root = json_loadb(body.data, body.size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, error);
-	budget.counting = false;
-	return root;
-}
+#define FIRST_STRINGS 64
 
 static bool __attribute__((format(printf, 2, 3)))
 refuse(char error[INVALIDATION_ERROR_BYTES], const char *format, ...)
@@ -86,75 +21,6 @@ refuse(char error[INVALIDATION_ERROR_BYTES], const char *format, ...)
 	vsnprintf(error, INVALIDATION_ERROR_BYTES, format, args);
 	va_end(args);
 	return false;
-}
-
-/* Looks only at brackets outside of strings; whether it is JSON the parser says. */
-static bool
-depth_is_fine(MqBytes body, size_t *where)
-{
-	int  depth = 0;
-	bool in_string = false;
-
-	for (size_t i = 0; i < body.size; i++)
-	{
-		char c = body.data[i];
-
-		if (in_string && c == '\\')
-			i++;
-		else if (c == '"')
-			in_string = !in_string;
-		else if (!in_string && (c == '{' || c == '['))
-			depth++;
-		else if (!in_string && (c == '}' || c == ']'))
-			depth--;
-		if (depth > INVALIDATION_MAX_DEPTH)
-		{
-			*where = i;
-			return false;
-		}
-	}
-	return true;
-}
-
-/* jansson's own words, without the piece of the body it quotes behind " near ". */
-static bool
-refuse_as_parser_says(char error[INVALIDATION_ERROR_BYTES], const json_error_t *parser)
-{
-	char  text[JSON_ERROR_TEXT_LENGTH];
-	char *near;
-
-	if (budget.exhausted)
-		return refuse(error, "too many values: the body would take too much memory");
-	if (json_error_code(parser) == json_error_null_character)
-		return refuse(error, "\\u0000 is not taken, at byte %d", parser->position);
-	snprintf(text, sizeof(text), "%s", parser->text);
-	near = strstr(text, " near ");
-	if (near != NULL)
-		*near = '\0';
-	return refuse(error, "not JSON: %s at byte %d", text, parser->position);
-}
-
-/* An array of strings, none of them empty. */
-static bool
-check_strings(const char *member, const json_t *array, char error[INVALIDATION_ERROR_BYTES])
-{
-	if (array == NULL)
-		return true;
-	if (!json_is_array(array))
-		return refuse(error, "\"%s\" is not an array of strings", member);
-	if (json_array_size(array) > INVALIDATION_MAX_KEYS)
-		return refuse(error, "\"%s\" has %zu elements, at most %d are taken", member,
-					  json_array_size(array), INVALIDATION_MAX_KEYS);
-	for (size_t i = 0; i < json_array_size(array); i++)
-	{
-		const json_t *element = json_array_get(array, i);
-
-		if (!json_is_string(element))
-			return refuse(error, "\"%s\" is not an array of strings: element %zu", member, i);
-		if (json_string_length(element) == 0)
-			return refuse(error, "\"%s\" holds an empty string: element %zu", member, i);
-	}
-	return true;
 }
 
 /* "utf-8" (set by kombu) and "identity" say that the body is plain. */
@@ -169,8 +35,6 @@ is_plain(MqBytes encoding)
 static bool
 check_outside(MqBytes body, MqBytes content_encoding, char error[INVALIDATION_ERROR_BYTES])
 {
-	size_t where;
-
 	if (body.size > INVALIDATION_MAX_BODY_BYTES)
 		return refuse(error, "the body has %zu bytes, at most %d are taken", body.size,
 					  INVALIDATION_MAX_BODY_BYTES);
@@ -180,74 +44,171 @@ check_outside(MqBytes body, MqBytes content_encoding, char error[INVALIDATION_ER
 		return refuse(error, "not JSON: the body is empty");
 	if (body.size >= 3 && memcmp(body.data, "\xEF\xBB\xBF", 3) == 0)
 		return refuse(error, "not JSON: a byte order mark at byte 0");
-	if (!depth_is_fine(body, &where))
-		return refuse(error, "nested deeper than %d at byte %zu", INVALIDATION_MAX_DEPTH, where);
 	return true;
 }
 
+/* Beyond the limit they are only counted. */
 static bool
-check_members(Invalidation *invalidation, char error[INVALIDATION_ERROR_BYTES])
+list_add(StringList *list, MqBytes string)
 {
-	const json_t *root = invalidation->root;
+	if (list->count == list->capacity && list->count < INVALIDATION_MAX_KEYS)
+	{
+		size_t   capacity = list->capacity == 0 ? FIRST_STRINGS : 2 * list->capacity;
+		MqBytes *items = realloc(list->items, capacity * sizeof(MqBytes));
 
-	if (!json_is_object(root))
-		return refuse(error, "not a JSON object");
-	invalidation->keys = json_object_get(root, "keys");
-	invalidation->patterns = json_object_get(root, "patterns");
-	if (invalidation->keys == NULL && invalidation->patterns == NULL)
-		return refuse(error, "neither \"keys\" nor \"patterns\"");
-	return check_strings("keys", invalidation->keys, error) &&
-		   check_strings("patterns", invalidation->patterns, error);
+		if (items == NULL)
+			return false;
+		list->items = items;
+		list->capacity = capacity;
+	}
+	if (list->count < INVALIDATION_MAX_KEYS)
+		list->items[list->count] = string;
+	list->count++;
+	return true;
+}
+
+/* What is wrong with the shape. The first mistake counts, and one in the JSON itself before it: so
+ * the text is read to its end all the same. */
+typedef struct Shape
+{
+	char *error;
+	bool  wrong;
+} Shape;
+
+static void __attribute__((format(printf, 2, 3)))
+complain(Shape *shape, const char *format, ...)
+{
+	va_list args;
+
+	if (shape->wrong)
+		return;
+	va_start(args, format);
+	vsnprintf(shape->error, INVALIDATION_ERROR_BYTES, format, args);
+	va_end(args);
+	shape->wrong = true;
+}
+
+/* Steps over a value whose first token was read. */
+static Token
+skip_value(Scanner *scanner, Token token)
+{
+	int depth = scanner->depth;
+
+	if (token != TOKEN_OBJECT_BEGIN && token != TOKEN_ARRAY_BEGIN)
+		return token;
+	while (token != TOKEN_ERROR && scanner->depth >= depth)
+		token = scanner_next(scanner);
+	return token;
+}
+
+/* The value of "keys" or "patterns": an array of strings, none of them empty. Returns the last token:
+ * TOKEN_ERROR, or anything. */
+static Token
+read_strings(Scanner *scanner, const char *member, StringList *list, Shape *shape)
+{
+	Token token = scanner_next(scanner);
+
+	if (token != TOKEN_ARRAY_BEGIN)
+	{
+		complain(shape, "\"%s\" is not an array of strings", member);
+		return skip_value(scanner, token);
+	}
+	for (size_t i = 0; (token = scanner_next(scanner)) != TOKEN_ARRAY_END && token != TOKEN_ERROR; i++)
+	{
+		if (token != TOKEN_STRING)
+		{
+			complain(shape, "\"%s\" is not an array of strings: element %zu", member, i);
+			if (skip_value(scanner, token) == TOKEN_ERROR)
+				return TOKEN_ERROR;
+		}
+		else if (scanner->string.size == 0)
+			complain(shape, "\"%s\" holds an empty string: element %zu", member, i);
+		else if (!list_add(list, scanner->string))
+			complain(shape, "out of memory");
+	}
+	if (list->count > INVALIDATION_MAX_KEYS)
+		complain(shape, "\"%s\" has %zu elements, at most %d are taken", member, list->count,
+				 INVALIDATION_MAX_KEYS);
+	return token;
+}
+
+/* Up to and with the object's end. */
+static Token
+read_members(Invalidation *invalidation, Shape *shape)
+{
+	Scanner *scanner = &invalidation->scanner;
+	Token   token;
+	bool        any = false;
+
+	while ((token = scanner_next(scanner)) == TOKEN_NAME)
+	{
+		bool is_keys = mq_bytes_equal(scanner->string, mq_bytes_of("keys"));
+		bool is_patterns = mq_bytes_equal(scanner->string, mq_bytes_of("patterns"));
+
+		any |= is_keys || is_patterns;
+		if (is_keys)
+			token = read_strings(scanner, "keys", &invalidation->keys, shape);
+		else if (is_patterns)
+			token = read_strings(scanner, "patterns", &invalidation->patterns, shape);
+		else
+			token = skip_value(scanner, scanner_next(scanner));
+		if (token == TOKEN_ERROR)
+			return token;
+	}
+	if (!any)
+		complain(shape, "neither \"keys\" nor \"patterns\"");
+	return token;
 }
 
 bool
 invalidation_parse(Invalidation *invalidation, MqBytes body, MqBytes content_encoding,
 				   char error[INVALIDATION_ERROR_BYTES])
 {
-	json_error_t parser;
+	Scanner *scanner = &invalidation->scanner;
+	Shape       shape = {.error = error};
+	Token   token;
 
-	memset(invalidation, 0, sizeof(*invalidation));
+	invalidation->keys.count = invalidation->patterns.count = 0;
 	if (!check_outside(body, content_encoding, error))
 		return false;
-	invalidation->root = parse_within_budget(body, &parser);
-	if (invalidation->root == NULL)
-		return refuse_as_parser_says(error, &parser);
-	if (check_members(invalidation, error))
-		return true;
-	invalidation_free(invalidation);
-	return false;
+	scanner_begin(scanner, body);
+	token = scanner_next(scanner);
+	if (token == TOKEN_OBJECT_BEGIN)
+		token = read_members(invalidation, &shape);
+	else
+	{
+		complain(&shape, "not a JSON object");
+		token = skip_value(scanner, token);
+	}
+	if (token != TOKEN_ERROR)
+		token = scanner_next(scanner);
+	if (token == TOKEN_ERROR)
+		return refuse(error, "%s", scanner->error);
+	return !shape.wrong;
 }
 
 size_t
 invalidation_key_count(const Invalidation *invalidation)
 {
-	return json_array_size(invalidation->keys);
+	return invalidation->keys.count;
 }
 
 size_t
 invalidation_pattern_count(const Invalidation *invalidation)
 {
-	return json_array_size(invalidation->patterns);
-}
-
-static MqBytes
-string_at(const json_t *array, size_t i)
-{
-	const json_t *string = json_array_get(array, i);
-
-	return mq_bytes(json_string_value(string), json_string_length(string));
+	return invalidation->patterns.count;
 }
 
 MqBytes
 invalidation_key(const Invalidation *invalidation, size_t i)
 {
-	return string_at(invalidation->keys, i);
+	return invalidation->keys.items[i];
 }
 
 MqBytes
 invalidation_pattern(const Invalidation *invalidation, size_t i)
 {
-	return string_at(invalidation->patterns, i);
+	return invalidation->patterns.items[i];
 }
 
 bool
@@ -291,8 +252,16 @@ invalidation_pattern_allowed(MqBytes pattern, char *const *allowed, size_t count
 }
 
 void
+invalidation_forget(Invalidation *invalidation)
+{
+	scanner_shrink(&invalidation->scanner);
+}
+
+void
 invalidation_free(Invalidation *invalidation)
 {
-	json_decref(invalidation->root);
+	scanner_free(&invalidation->scanner);
+	free(invalidation->keys.items);
+	free(invalidation->patterns.items);
 	memset(invalidation, 0, sizeof(*invalidation));
 }

@@ -7,6 +7,7 @@
 #include "wire/backoff.h"
 #include "wire/stream.h"
 #include "worker/refusal.h"
+#include "worker/resp.h"
 
 #include <assert.h>
 #include <hiredis/hiredis.h>
@@ -128,37 +129,38 @@ link_lost(RedisLink *link, const char *text, bool settings, int64_t now_us)
 }
 
 static MqResult
-put_command(RedisLink *link, int64_t now_us, int argc, const char **argv, const size_t *sizes)
+put_command(RedisLink *link, int64_t now_us, MqBytes command)
 {
-	char    *command;
-	int      size = redisFormatCommandArgv(&command, argc, argv, sizes);
-	MqResult result;
+	MqResult result = stream_put(link->stream, command.data, command.size);
 
-	if (size < 0)
-		return MQ_NOMEM;
-	result = stream_put(link->stream, command, (size_t) size);
-	redisFreeCommand(command);
 	if (result == MQ_OK && link->unanswered++ == 0)
 		link->answer_due_us = now_us + REDIS_ANSWER_LIMIT_US;
 	return result;
 }
 
 MqResult
-redis_link_send(RedisLink *link, int64_t now_us, int argc, const char **argv, const size_t *sizes)
+redis_link_send(RedisLink *link, int64_t now_us, MqBytes command)
 {
 	if (link->state != REDIS_READY)
 		return MQ_LOST;
-	return put_command(link, now_us, argc, argv, sizes);
+	return put_command(link, now_us, command);
 }
 
 static MqResult
-put_words(RedisLink *link, int64_t now_us, int argc, const char **argv)
+put_words(RedisLink *link, int64_t now_us, size_t count, const char *const *words)
 {
-	size_t sizes[3];
+	MqBuffer buffer = {0};
+	MqBytes  bytes[3];
+	MqResult result = MQ_NOMEM;
 
-	for (int i = 0; i < argc; i++)
-		sizes[i] = strlen(argv[i]);
-	return put_command(link, now_us, argc, argv, sizes);
+	for (size_t i = 0; i < count; i++)
+		bytes[i] = mq_bytes_of(words[i]);
+	if (resp_append_command(&buffer, bytes, count))
+		result = put_command(link, now_us, mq_bytes(buffer.data, buffer.size));
+	if (buffer.data != NULL)
+		explicit_bzero(buffer.data, buffer.size); /* a password, maybe */
+	mq_buffer_free(&buffer);
+	return result;
 }
 
 static void

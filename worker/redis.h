@@ -70,9 +70,8 @@ void redis_link_flush(RedisLink *link, int64_t now_us);
 /* The next event; false: none is waiting. */
 bool redis_link_next(RedisLink *link, int64_t now_us, RedisEvent *event);
 
-/* Appends one command. MQ_OK; MQ_FULL: later; MQ_LOST: not READY; MQ_NOMEM. */
-MqResult redis_link_send(RedisLink *link, int64_t now_us, int argc, const char **argv,
-						 const size_t *sizes);
+/* Appends one command, whole and in Redis' protocol. MQ_OK; MQ_FULL: later; MQ_LOST: not READY; MQ_NOMEM. */
+MqResult redis_link_send(RedisLink *link, int64_t now_us, MqBytes command);
 
 /* Gives this connection up (REDIS_EVENT_LOST does not follow). settings: the long pause. */
 void redis_link_drop(RedisLink *link, bool settings, int64_t now_us);

@@ -20,10 +20,10 @@
 
 typedef struct SecondQueue
 {
-	int64_t delay_us; /* 0: off, nothing is taken */
-	bool    hurried;  /* no waiting any more */
-	Chunk  *head, *tail;
-	size_t  held_bytes;
+	int64_t   delay_us; /* 0: off, nothing is taken */
+	bool      hurried;  /* no waiting any more */
+	ChunkList list;
+	size_t    held_bytes;
 } SecondQueue;
 
 /* Takes a chunk over that was answered now, or gives it back to spare at once. */

@@ -30,8 +30,10 @@
 
 #define CREATED_AT_HEADER "x-outbox-created-at"         /* microseconds since 1970 */
 #define POLLED 5                                        /* descriptors */
-#define MAX_WAITING_BYTES ((size_t) 8 * 1024 * 1024)    /* of keys; then the socket fills */
+#define MAX_WAITING_BYTES ((size_t) 256 * 1024)         /* of keys: twice what is in flight, and in cache */
+#define MAX_KEPT_BYTES ((size_t) 4 * 1024 * 1024)       /* while Redis is away: more must be read to cancel */
 #define MAX_DELIVERIES_PER_TURN 1024                    /* then Redis has its turn */
+#define MAX_BYTES_PER_TURN ((size_t) 32 * 1024)         /* of bodies: about what Redis does meanwhile */
 #define GIVE_BACK_US ((int64_t) 60000000)               /* Redis is away for so long */
 #define STEADY_US ((int64_t) 2000000)                   /* and back for so long, to consume again */
 #define ASK_QUEUE_US ((int64_t) 5000000)                /* its length, for those who look */
@@ -277,11 +279,11 @@ send_deletions(Worker *worker)
 }
 
 static MqResult
-send_to_redis(void *context, int argc, const char **argv, const size_t *sizes)
+send_to_redis(void *context, MqBytes command)
 {
 	const Worker *worker = context;
 
-	return redis_link_send(worker->redis, worker->now_us, argc, argv, sizes);
+	return redis_link_send(worker->redis, worker->now_us, command);
 }
 
 /* ---- the broker ---- */
@@ -289,7 +291,9 @@ send_to_redis(void *context, int argc, const char **argv, const size_t *sizes)
 static bool
 is_hungry(const Worker *worker)
 {
-	return deletion_waiting_bytes(worker->deletion) < MAX_WAITING_BYTES &&
+	size_t limit = redis_is_usable(worker) ? MAX_WAITING_BYTES : MAX_KEPT_BYTES;
+
+	return deletion_waiting_bytes(worker->deletion) < limit &&
 		   !dead_letters_is_full(worker->dead_letters);
 }
 
@@ -339,10 +343,11 @@ consumer_turn(Worker *worker)
 {
 	ConsumerEvent event;
 	int           taken = 0;
+	size_t        taken_bytes = 0;
 
 	consumer_set_reading(worker->consumer, is_hungry(worker));
 	consumer_step(worker->consumer, worker->now_us);
-	while (taken < MAX_DELIVERIES_PER_TURN && !worker->failed &&
+	while (taken < MAX_DELIVERIES_PER_TURN && taken_bytes < MAX_BYTES_PER_TURN && !worker->failed &&
 		   (is_hungry(worker) || consumer_is_cut(worker->consumer)) &&
 		   consumer_next(worker->consumer, worker->now_us, &event))
 	{
@@ -350,6 +355,7 @@ consumer_turn(Worker *worker)
 		switch (event.kind)
 		{
 		case CONSUMER_EVENT_DELIVERY:
+			taken_bytes += event.message->body.size;
 			take_delivery(worker, event.ref, event.message);
 			break;
 		case CONSUMER_EVENT_LOST:
@@ -663,6 +669,7 @@ worker_close(Worker *worker)
 		dead_letters_free(worker->dead_letters);
 	consumer_free(worker->consumer);
 	redis_link_free(worker->redis);
+	intake_free(&worker->intake);
 	deletion_free(worker->deletion);
 }
 

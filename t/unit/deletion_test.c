@@ -31,28 +31,48 @@ static Script    script;
 static Deletion *deletion;
 static char      error[512];
 
-static MqResult
-write_down(void *context, int argc, const char **argv, const size_t *sizes)
+static char *
+joined(const redisReply *words)
 {
 	size_t size = 0;
 	char  *text;
 
-	assert_ptr_equal(context, &script);
-	if (script.answer != MQ_OK)
-		return script.answer;
-	assert_true(script.count < MAX_SENT);
-	for (int i = 0; i < argc; i++)
-		size += sizes[i] + 1;
+	for (size_t i = 0; i < words->elements; i++)
+		size += words->element[i]->len + 1;
 	text = calloc(1, size + 1);
-	for (int i = 0; i < argc; i++)
+	for (size_t i = 0; i < words->elements; i++)
 	{
-		strncat(text, argv[i], sizes[i]);
-		if (i + 1 < argc)
+		strncat(text, words->element[i]->str, words->element[i]->len);
+		if (i + 1 < words->elements)
 			strcat(text, " ");
 	}
-	script.arguments[script.count] = argc;
-	script.sent[script.count++] = text;
-	return MQ_OK;
+	return text;
+}
+
+/* A command is read like an answer, and must be exactly one. */
+static MqResult
+write_down(void *context, MqBytes command)
+{
+	redisReader *reader = redisReaderCreate();
+	redisReply  *words = NULL;
+	void        *more = NULL;
+
+	assert_ptr_equal(context, &script);
+	if (script.answer == MQ_OK)
+	{
+		assert_true(script.count < MAX_SENT);
+		assert_int_equal(redisReaderFeed(reader, command.data, command.size), REDIS_OK);
+		assert_int_equal(redisReaderGetReply(reader, (void **) &words), REDIS_OK);
+		assert_non_null(words);
+		assert_int_equal(words->type, REDIS_REPLY_ARRAY);
+		assert_int_equal(redisReaderGetReply(reader, &more), REDIS_OK);
+		assert_null(more);
+		script.arguments[script.count] = (int) words->elements;
+		script.sent[script.count++] = joined(words);
+		freeReplyObject(words);
+	}
+	redisReaderFree(reader);
+	return script.answer;
 }
 
 static int64_t now_us; /* for the deletion */
@@ -296,7 +316,7 @@ the_window_is_bounded_and_refilled(void **state)
 {
 	char name[16];
 
-	for (int i = 0; i < 128 * 20; i++)
+	for (int i = 0; i < DELETION_CHUNK_KEYS * (DELETION_WINDOW + 4); i++)
 	{
 		snprintf(name, sizeof(name), "k%d", i);
 		key(name);
@@ -731,7 +751,7 @@ second_deletions_are_bounded(void **state)
 			chunk_release(&spare, chunk);
 		assert_true(queue.held_bytes <= SECOND_MAX_BYTES);
 	}
-	for (const Chunk *chunk = queue.head; chunk != NULL; chunk = chunk->next)
+	for (const Chunk *chunk = queue.list.head; chunk != NULL; chunk = chunk->next)
 		waiting += (int) chunk->count;
 	assert_in_range(waiting, 3000, 8400);
 	second_free(&queue, &spare);

@@ -38,13 +38,12 @@ static Player player;
 /* ---- playing ---------------------------------------------------------------------------------- */
 
 static int
-begin(void **state)
+begin_as(bool external)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t          size = sizeof(address);
 	MqSessionOptions   options = {.name = "test", .max_body_bytes = 1000};
 
-	(void) state;
 	player = (Player){.peer = -1, .piece = 1 << 20, .now_us = mq_clock_us()};
 	player.listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	if (bind(player.listener, (struct sockaddr *) &address, size) != 0 ||
@@ -56,9 +55,24 @@ begin(void **state)
 						 .user = "u",
 						 .password = "p",
 						 .vhost = "/",
-						 .heartbeat_s = 10};
+						 .heartbeat_s = 10,
+						 .external = external};
 	player.session = mq_session_new(&options);
 	return mq_session_connect(player.session, &player.url, player.now_us, NULL) == MQ_OK ? 0 : -1;
+}
+
+static int
+begin(void **state)
+{
+	(void) state;
+	return begin_as(false);
+}
+
+static int
+begin_external(void **state)
+{
+	(void) state;
+	return begin_as(true);
 }
 
 static int
@@ -242,6 +256,25 @@ the_login_asks_for_the_notices_it_needs(void **state)
 	log_in();
 	for (size_t i = 0; i < 4; i++)
 		assert_non_null(memmem(player.heard.data, player.heard.size, names[i], strlen(names[i])));
+}
+
+/* Its answer is empty: the name is in the certificate. (TLS is the URL parser's to insist on.) */
+static void
+a_certificate_is_the_login(void **state)
+{
+	amqp_connection_start_t start = {
+		.mechanisms = amqp_cstring_bytes("PLAIN EXTERNAL"),
+		.locales = amqp_cstring_bytes("en_US"),
+	};
+
+	(void) state;
+	say_method(0, AMQP_CONNECTION_START_METHOD, &start);
+	say_tune(131072, 60);
+	say_open();
+	assert_int_equal(next_event().kind, MQ_EVENT_OPEN);
+	mq_session_flush(player.session);
+	move_broker();
+	assert_non_null(memmem(player.heard.data, player.heard.size, "\010EXTERNAL\0\0\0\0\005en_US", 19));
 }
 
 static void
@@ -599,6 +632,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_login_opens_a_channel),
 		TEST(the_login_asks_for_the_notices_it_needs),
+		cmocka_unit_test_setup_teardown(a_certificate_is_the_login, begin_external, end),
 		TEST(bytes_that_come_one_by_one_are_the_same),
 		TEST(a_refused_login_gives_the_brokers_words),
 		TEST(another_protocol_is_recognized),

@@ -40,6 +40,19 @@ every_part_is_decoded(void **state)
 }
 
 static void
+a_certificate_may_say_who_we_are(void **state)
+{
+	MqUrl url;
+
+	(void) state;
+	assert_int_equal(mq_url_parse("amqps://h/v?auth_mechanism=EXTERNAL&heartbeat=7", &url, NULL), MQ_OK);
+	assert_true(url.external);
+	assert_int_equal(url.heartbeat_s, 7);
+	assert_int_equal(mq_url_parse("amqp://h?heartbeat=7&auth_mechanism=plain", &url, NULL), MQ_OK);
+	assert_false(url.external);
+}
+
+static void
 amqps_has_its_own_port(void **state)
 {
 	MqUrl url;
@@ -70,6 +83,11 @@ bad_amqp_urls_are_refused_without_being_repeated(void **state)
 		"amqp://u:secret@h/?heartbeat=-1",
 		"amqp://u:secret@h/?heartbeat=3601",
 		"amqp://u:secret@h/?verify=secret",
+		"amqp://u:secret@h/?heartbeat=5&verify=secret",
+		"amqp://u:secret@h/?heartbeat=5&&",
+		"amqp://u:secret@h/?auth_mechanism=external",
+		"amqps://u:secret@h/?auth_mechanism=secret",
+		"amqps://u:secret@h/?auth_mechanism=",
 		"amqp://u:sec/ret@h",
 	};
 
@@ -179,6 +197,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_shortest_amqp_url_means_the_defaults),
 		cmocka_unit_test(every_part_is_decoded),
+		cmocka_unit_test(a_certificate_may_say_who_we_are),
 		cmocka_unit_test(amqps_has_its_own_port),
 		cmocka_unit_test(bad_amqp_urls_are_refused_without_being_repeated),
 		cmocka_unit_test(a_part_that_is_too_long_is_refused),

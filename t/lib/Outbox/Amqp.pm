@@ -293,7 +293,8 @@ sub pack_table
 	{
 		my $value = $table->{$name};
 		$fields .= short($name)
-		  . ($value =~ /^-?\d+$/ ? pack('aq>', 'l', $value) : 'S' . long($value));
+		  . (ref $value ? pack('aC', 't', $$value)    # \1, \0: a boolean
+			: $value =~ /^-?\d+$/ ? pack('aq>', 'l', $value) : 'S' . long($value));
 	}
 	return long($fields);
 }

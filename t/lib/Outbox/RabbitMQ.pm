@@ -20,7 +20,8 @@ use Outbox::Wait;
 use constant PROGRAMS      => '/usr/lib/rabbitmq/bin';
 use constant START_LIMIT_S => 120;
 
-# Named arguments: dir (made if missing), and optionally config (lines for rabbitmq.conf).
+# Named arguments: dir (made if missing), and optionally config (lines for rabbitmq.conf), plugins (names
+# in an array).
 sub new
 {
 	my ($class, %arg) = @_;
@@ -39,7 +40,7 @@ listeners.tcp.1 = 127.0.0.1:$self->{port}
 disk_free_limit.absolute = 10MB
 log.file.level = info
 CONF
-	write_file("$dir/enabled_plugins", "[].\n");
+	write_file("$dir/enabled_plugins", '[' . join(',', @{ $arg{plugins} // [] }) . "].\n");
 	write_file("$dir/rabbitmq-env.conf", '');
 	return $self;
 }
