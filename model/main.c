@@ -1,7 +1,7 @@
 /*
  * main.c
- *    Searches the protocol at every size, and then once for each rule with that rule taken out: there
- *    something must break.
+ *    Searches the protocol at every size, and then once for each rule with that rule taken out:
+ *    there something must break.
  *
  *    model          the sizes and rules of `make test`, in a few seconds, as TAP
  *    model --large  larger sizes too, and how each rule that is missing breaks something
@@ -74,7 +74,7 @@ static const RuleWords rules[RULES] = {
 	[RULE_LOCK_FIRST] = {"the test for emptying comes before the lock", ROTATION},
 	[RULE_LOCK_IF_FREE] = {"the lock for emptying is waited for", ROTATION},
 	[RULE_KEEP_LOCK] = {"writers give their lock back before they end", ROTATION},
-	[RULE_TEST_CONFIRMED] = {"a table is emptied once it is read, not once it is confirmed", RESTART},
+	[RULE_TEST_CONFIRMED] = {"a table is emptied once it is read, not confirmed", RESTART},
 	[RULE_POSITION_MOVES] = {"a table is emptied with the position in it", ROTATION},
 };
 
