@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "extension/event.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
@@ -81,9 +82,11 @@ typedef struct OutboxSlot
 	char           last_error[512];
 	TimestampTz    last_error_at, connected_at, last_confirmed_at; /* 0: never */
 	SharedPosition position;
+	TimestampTz    rotation_blocked_since[EVENT_TABLES]; /* others hold its locks; 0: not known of any */
 } OutboxSlot;
 
 #define OUTBOX_COMMAND_RESTART 1u /* leave; the launcher starts a new relay, which looks for itself */
+#define OUTBOX_COMMAND_ROTATE 2u  /* empty what can be emptied, now */
 
 typedef struct OutboxShared
 {
