@@ -260,7 +260,8 @@ CREATE FUNCTION outbox.rotation_status(
     LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'outbox_rotation_status';
 COMMENT ON FUNCTION outbox.rotation_status() IS 'behind outbox.rotation';
 
--- Any lock but the relay's own is in the way; a prepared transaction has no process.
+-- Any lock but the relay's own is in the way. A prepared transaction has no process: its locks go with
+-- that on its own id.
 CREATE VIEW outbox.rotation AS
     SELECT s.relation, s.bytes, s.state, s.blocked_since,
            b.blocking_pids, b.blocking_gids, b.blocking_since
@@ -274,10 +275,11 @@ CREATE VIEW outbox.rotation AS
                  FROM pg_catalog.pg_locks AS l
                       LEFT JOIN pg_catalog.pg_stat_activity AS a
                              ON a.pid OPERATOR(pg_catalog.=) l.pid
+                      LEFT JOIN pg_catalog.pg_locks AS own
+                             ON own.pid IS NULL AND l.pid IS NULL
+                            AND own.virtualtransaction OPERATOR(pg_catalog.=) l.virtualtransaction
                       LEFT JOIN pg_catalog.pg_prepared_xacts AS p
-                             ON l.pid IS NULL
-                            AND l.virtualtransaction
-                                OPERATOR(pg_catalog.=) pg_catalog.concat('-1/', p.transaction)
+                             ON p.transaction OPERATOR(pg_catalog.=) own.transactionid
                 WHERE l.granted
                   AND l.relation OPERATOR(pg_catalog.=) ANY (s.locked)
                   AND l.database OPERATOR(pg_catalog.=) (
