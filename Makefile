@@ -177,6 +177,25 @@ fuzz: $(FUZZ_TARGETS:%=build/libfuzzer/%)
 			build/libfuzzer/$$target.found fuzz/corpus/$$target || exit 1; \
 	done
 
+# ---- the model ---------------------------------------------------------------------------------
+
+# The protocol of writers, relay and crash, searched state by state: see model/README.md. A part of it
+# is among the units.
+MODEL_SOURCES := $(wildcard model/*.c) relay/window.c
+
+# $(1): folder of a build, $(2): its compiler flags.
+define model_rules
+$(1)/model/model: $(MODEL_SOURCES:%.c=$(1)/%.o)
+	$(WORKER_CC) $(2) -o $$@ $$^
+endef
+$(eval $(call model_rules,build,$(WORKER_CFLAGS)))
+$(eval $(call model_rules,build/asan,$(ASAN_CFLAGS)))
+units: build/model/model
+build-asan: build/asan/model/model
+
+check-model: build/model/model
+	@build/model/model --large
+
 # ---- benchmarks ----------------------------------------------------------------------------------
 
 BENCH_PROGRAMS := $(patsubst %.c,build/%,$(wildcard bench/*.c))
@@ -234,8 +253,8 @@ bench-recording: deps
 # ---- for developers ------------------------------------------------------------------------------
 
 SERVER_SOURCES := $(wildcard extension/*.c relay/*.c)
-PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c fuzz/*.c)
-ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] bench/*.[ch])
+PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c fuzz/*.c model/*.c)
+ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] bench/*.[ch] model/*.[ch])
 SERVER_CHECK   := $(PG_CPPFLAGS) $(PG_CFLAGS) -D_GNU_SOURCE -O2
 
 # Every source by both compilers; with -O2, since some warnings come from the optimizer only.
@@ -283,6 +302,7 @@ help:
 		'make test            every test on private servers (T=t/020_broker_away.pl: this one;' \
 		'                     T=sql, specs, units, tap or interop: these; KEEP=1 keeps the folder)' \
 		'make test-long       the same, with many rounds of the tests that kill things' \
+		'make check-model     the protocol searched state by state, and with each rule taken out' \
 		'make check-asan      unit tests and worker under address and undefined-behaviour sanitizers' \
 		'make check-valgrind  the SQL tests, with the server under memcheck (needs valgrind)' \
 		'make check-cassert   the SQL tests on a server with assertions that discards its caches (20 minutes)' \
@@ -299,5 +319,5 @@ help:
 		'make clean           remove what was built'
 
 .PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan \
-	check-valgrind check-valgrind-worker check-cassert demo \
+	check-model check-valgrind check-valgrind-worker check-cassert demo \
 	bench bench-worker bench-recording fuzz check-warnings format lint help

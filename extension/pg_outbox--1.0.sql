@@ -352,6 +352,50 @@ CREATE FUNCTION outbox.retry_dead_letters(exchange text, routing_key text) RETUR
 COMMENT ON FUNCTION outbox.retry_dead_letters(text, text) IS
     'tries all events of a destination again, in order; gives how many there are';
 
+CREATE FUNCTION outbox.rotation_status(
+    OUT relation regclass, OUT bytes bigint, OUT state text, OUT blocked_since timestamptz,
+    OUT locked oid[])
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'outbox_rotation_status';
+COMMENT ON FUNCTION outbox.rotation_status() IS 'behind outbox.rotation';
+
+-- Any lock but the relay's own is in the way. A prepared transaction has no process: its locks go with
+-- that on its own id.
+CREATE VIEW outbox.rotation AS
+    SELECT s.relation, s.bytes, s.state, s.blocked_since,
+           b.blocking_pids, b.blocking_gids, b.blocking_since
+      FROM outbox.rotation_status() AS s
+           CROSS JOIN LATERAL (
+               SELECT pg_catalog.array_agg(DISTINCT l.pid) FILTER (WHERE l.pid IS NOT NULL)
+                          AS blocking_pids,
+                      pg_catalog.array_agg(DISTINCT p.gid) FILTER (WHERE p.gid IS NOT NULL)
+                          AS blocking_gids,
+                      pg_catalog.min(coalesce(a.xact_start, p.prepared)) AS blocking_since
+                 FROM pg_catalog.pg_locks AS l
+                      LEFT JOIN pg_catalog.pg_stat_activity AS a
+                             ON a.pid OPERATOR(pg_catalog.=) l.pid
+                      LEFT JOIN pg_catalog.pg_locks AS own
+                             ON own.pid IS NULL AND l.pid IS NULL
+                            AND own.virtualtransaction OPERATOR(pg_catalog.=) l.virtualtransaction
+                      LEFT JOIN pg_catalog.pg_prepared_xacts AS p
+                             ON p.transaction OPERATOR(pg_catalog.=) own.transactionid
+                WHERE l.granted
+                  AND l.relation OPERATOR(pg_catalog.=) ANY (s.locked)
+                  AND l.database OPERATOR(pg_catalog.=) (
+                          SELECT d.oid
+                            FROM pg_catalog.pg_database AS d
+                           WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+                  AND s.state OPERATOR(pg_catalog.=) ANY (ARRAY['full', 'waiting'])
+                  AND l.pid IS DISTINCT FROM (SELECT r.pid FROM outbox.relay_status() AS r)) AS b
+     ORDER BY s.relation;
+COMMENT ON VIEW outbox.rotation IS
+    'the tables behind outbox.event: current (written to), empty, full (emptied once all in it is published) or waiting (since blocked_since for locks, of the processes and prepared transactions named, whose oldest began at blocking_since)';
+
+CREATE FUNCTION outbox.rotate() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_rotate';
+COMMENT ON FUNCTION outbox.rotate() IS
+    'has the relay empty at once what can be emptied, which it does by itself in a while';
+
 CREATE FUNCTION outbox.wait_published(timeout interval DEFAULT '10 s') RETURNS boolean
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_wait_published';
 COMMENT ON FUNCTION outbox.wait_published(interval) IS
@@ -418,8 +462,9 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA outbox FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA outbox TO pg_monitor;
 GRANT SELECT (id, xid, created_at, exchange, routing_key) ON outbox.event TO pg_monitor;
-GRANT SELECT ON outbox.watched, outbox.lag, outbox.relay TO pg_monitor;
-GRANT EXECUTE ON FUNCTION outbox.relay_status(), outbox.lag_status() TO pg_monitor;
+GRANT SELECT ON outbox.watched, outbox.lag, outbox.relay, outbox.rotation TO pg_monitor;
+GRANT EXECUTE ON FUNCTION outbox.relay_status(), outbox.lag_status(), outbox.rotation_status()
+    TO pg_monitor;
 GRANT EXECUTE ON FUNCTION outbox.trigger_details(oid) TO pg_monitor;
 GRANT SELECT ON outbox.destination TO pg_monitor;
 GRANT SELECT (event_id, exchange, routing_key, state, reason, attempts, first_failed_at, failed_at,

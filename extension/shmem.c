@@ -125,6 +125,7 @@ take_slot(Oid database)
 	slot->broker[0] = slot->last_error[0] = '\0';
 	slot->last_error_at = slot->connected_at = slot->last_confirmed_at = 0;
 	slot->position.valid = false;
+	memset(slot->rotation_blocked_since, 0, sizeof(slot->rotation_blocked_since));
 	pg_atomic_write_u32(&slot->current_table, 0);
 	pg_atomic_write_u32(&slot->state, RELAY_NOT_RUNNING);
 	pg_atomic_write_u32(&slot->commands, 0);

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "extension/event.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
@@ -82,10 +83,12 @@ typedef struct OutboxSlot
 	TimestampTz    last_error_at, connected_at, last_confirmed_at; /* 0: never */
 	SharedPosition position;
 	uint32         destinations; /* dsm_handle of the segment that destinations.h tells of; 0: none */
+	TimestampTz    rotation_blocked_since[EVENT_TABLES]; /* others hold its locks; 0: not known of any */
 } OutboxSlot;
 
 #define OUTBOX_COMMAND_RESTART 1u /* leave; the launcher starts a new relay, which looks for itself */
 #define OUTBOX_COMMAND_PARKED 2u  /* parked events were changed by hand: try what is left */
+#define OUTBOX_COMMAND_ROTATE 4u  /* empty what can be emptied, now */
 
 typedef struct OutboxShared
 {

@@ -22,6 +22,7 @@
 PG_FUNCTION_INFO_V1(outbox_relay_status);
 PG_FUNCTION_INFO_V1(outbox_wait_published);
 PG_FUNCTION_INFO_V1(outbox_restart_relay);
+PG_FUNCTION_INFO_V1(outbox_rotate);
 
 /* Columns of the function behind outbox.relay. */
 enum
@@ -167,5 +168,12 @@ outbox_restart_relay(PG_FUNCTION_ARGS)
 {
 	shmem_command_relay(OUTBOX_COMMAND_RESTART);
 	shmem_wake_launcher();
+	PG_RETURN_VOID();
+}
+
+Datum
+outbox_rotate(PG_FUNCTION_ARGS)
+{
+	shmem_command_relay(OUTBOX_COMMAND_ROTATE);
 	PG_RETURN_VOID();
 }

@@ -43,7 +43,7 @@
 #include "wire/stream.h"
 
 #define SECOND_US INT64CONST(1000000)
-#define LOOK_US (60 * SECOND_US)   /* the safety net: a look without being woken */
+#define LOOK_US (60 * SECOND_US)   /* the safety net: a look without being woken, at sizes too */
 #define SAVE_US (SECOND_US / 2)    /* between two savings of the position */
 #define ROTATE_IDLE_US (10 * SECOND_US) /* drained for so long: one rotation */
 #define ROTATE_CHECK_US (10 * SECOND_US) /* under load: is the current table large? */
@@ -63,7 +63,8 @@ typedef struct Relay
 	int64_t confirmed_at_us;   /* the last window */
 	int64_t rotated_at_us;
 	int64_t rotate_check_at_us; /* not before */
-	bool    rotation_pending;  /* something was published since the last rotation */
+	bool    rotation_pending;  /* something may be left to empty */
+	bool    rotation_asked;    /* by outbox.rotate() */
 	bool    parked_changed;    /* by hand */
 	int64_t parked_loaded_at_us;
 
@@ -322,6 +323,8 @@ obey_commands(Relay *relay)
 		leave_for_restart(NULL);
 	if (commands & OUTBOX_COMMAND_PARKED)
 		relay->parked_changed = true;
+	if (commands & OUTBOX_COMMAND_ROTATE)
+		relay->rotation_asked = true;
 }
 
 /* Somebody discarded parked events, or wants them tried: they are counted anew, but not for each
@@ -375,6 +378,8 @@ rotation_due_us(const Relay *relay)
 {
 	int64_t due = relay->confirmed_at_us + ROTATE_IDLE_US;
 
+	if (relay->rotation_asked)
+		return 0;
 	if (!relay->rotation_pending)
 		return STREAM_NEVER;
 	if (!publisher_is_drained(relay->publisher))
@@ -388,11 +393,12 @@ rotate_if_due(Relay *relay, int64_t now_us)
 	RotateResult result;
 
 	relay->rotate_check_at_us = now_us + ROTATE_CHECK_US;
-	if (!publisher_is_drained(relay->publisher) &&
+	if (!relay->rotation_asked && !publisher_is_drained(relay->publisher) &&
 		now_us < relay->rotated_at_us + ROTATE_MOST_US && !rotate_is_due(relay->slot))
 		return;
 	result = rotate(relay->store, relay->slot);
 	relay->rotated_at_us = now_us;
+	relay->rotation_asked = false;
 	if (result == ROTATE_LATER)
 		relay->rotate_check_at_us = now_us + ROTATE_RETRY_US;
 	else if (publisher_is_drained(relay->publisher))
@@ -491,7 +497,10 @@ run(Relay *relay)
 			reload();
 		obey_commands(relay);
 		if (mq_clock_us() >= relay->look_at_us)
+		{
 			look(relay);
+			relay->rotation_pending = relay->rotation_pending || rotate_has_work(relay->slot);
+		}
 		due_us = turn(relay);
 		if (wait_until(relay, due_us))
 			look(relay);

@@ -28,6 +28,7 @@
 #include "storage/lmgr.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #define ROTATE_TABLE_BYTES (64 * 1024 * 1024)
 
@@ -55,18 +56,29 @@ table_pages(int number)
 }
 
 bool
-rotate_is_due(const OutboxSlot *slot)
+rotate_is_due(OutboxSlot *slot)
 {
 	BlockNumber pages;
 
 	StartTransactionCommand();
-	pages = table_pages((int) pg_atomic_read_u32(
-		unconstify(pg_atomic_uint32 *, &slot->current_table)));
+	pages = table_pages((int) pg_atomic_read_u32(&slot->current_table));
 	CommitTransactionCommand();
 	return (uint64) pages * BLCKSZ >= ROTATE_TABLE_BYTES;
 }
 
-/* All of AccessExclusiveLock or nothing: what was taken is given back by the caller's abort. */
+bool
+rotate_has_work(OutboxSlot *slot)
+{
+	int  current = (int) pg_atomic_read_u32(&slot->current_table);
+	bool found = false;
+
+	StartTransactionCommand();
+	for (int number = 0; !found && number < EVENT_TABLES; number++)
+		found = table_pages(number) > (number == current ? IDLE_PAGES : 0);
+	CommitTransactionCommand();
+	return found;
+}
+
 static bool
 lock_with_indexes(Oid oid)
 {
@@ -90,6 +102,29 @@ lock_with_indexes(Oid oid)
 	return locked;
 }
 
+/* Of the table all that TRUNCATE locks, and the right to write the position into the current one:
+ * all or nothing, and nothing is waited for. What was taken the caller's abort gives back. */
+static bool
+lock_for_emptying(int number)
+{
+	return ConditionalLockRelationOid(event_table_oid(shmem_current_table()), RowExclusiveLock) &&
+		   lock_with_indexes(event_table_oid(number));
+}
+
+/* For outbox.rotation: since when others' locks are in the way. */
+static void
+show_blocked(OutboxSlot *slot, int number, bool blocked)
+{
+	TimestampTz *since = &slot->rotation_blocked_since[number];
+
+	LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
+	if (!blocked)
+		*since = 0;
+	else if (*since == 0)
+		*since = GetCurrentTimestamp();
+	LWLockRelease(&slot->text_lock);
+}
+
 /* The table is locked and published: empties it. Not the TRUNCATE command: no triggers, nothing for
  * logical decoding. */
 static void
@@ -103,16 +138,18 @@ truncate_locked(Oid oid)
 
 /* Empties one table that is not current, if that goes at once. */
 static RotateResult
-empty_table(Store *store, int number)
+empty_table(Store *store, OutboxSlot *slot, int number)
 {
 	RotateResult result = ROTATE_LATER;
+	bool         blocked = false;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (table_pages(number) == 0)
 		result = ROTATE_NOTHING;
-	else if (lock_with_indexes(event_table_oid(number)) &&
-			 !store_table_has_unpublished(store, number))
+	else if (!lock_for_emptying(number))
+		blocked = true;
+	else if (!store_table_has_unpublished(store, number))
 	{
 		store_write_position(store);
 		truncate_locked(event_table_oid(number));
@@ -123,6 +160,7 @@ empty_table(Store *store, int number)
 		CommitTransactionCommand();
 	else
 		AbortCurrentTransaction();
+	show_blocked(slot, number, blocked);
 	return result;
 }
 
@@ -165,11 +203,10 @@ switch_table(OutboxSlot *slot)
 }
 
 static RotateResult
-empty_others(Store *store, const OutboxSlot *slot)
+empty_others(Store *store, OutboxSlot *slot)
 {
 	RotateResult result = ROTATE_NOTHING;
-	int          current = (int) pg_atomic_read_u32(
-		unconstify(pg_atomic_uint32 *, &slot->current_table));
+	int          current = (int) pg_atomic_read_u32(&slot->current_table);
 
 	for (int number = 0; number < EVENT_TABLES; number++)
 	{
@@ -177,7 +214,7 @@ empty_others(Store *store, const OutboxSlot *slot)
 
 		if (number == current)
 			continue;
-		one = empty_table(store, number);
+		one = empty_table(store, slot, number);
 		if (one == ROTATE_LATER || (one == ROTATE_DONE && result == ROTATE_NOTHING))
 			result = one;
 	}

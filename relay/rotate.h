@@ -15,10 +15,14 @@ typedef enum RotateResult
 } RotateResult;
 
 /* Is the current table larger than ROTATE_TABLE_BYTES, so that a switch is due even under load? */
-bool rotate_is_due(const OutboxSlot *slot);
+bool rotate_is_due(OutboxSlot *slot);
+
+/* Is any table larger than it must be? Transactions that rolled back leave rows behind, too. */
+bool rotate_has_work(OutboxSlot *slot);
 
 /* Switches writers to an empty table if the current one holds more than a position, and empties
- * the others where that is possible at once. Never waits for a lock. Transactions of its own. */
+ * the others where that is possible at once. Never waits for a lock. Transactions of its own. Where
+ * others' locks are in the way, outbox.rotation says since when. */
 RotateResult rotate(Store *store, OutboxSlot *slot);
 
 #endif
