@@ -179,11 +179,13 @@ fuzz: $(FUZZ_TARGETS:%=build/libfuzzer/%)
 
 # ---- benchmarks ----------------------------------------------------------------------------------
 
-BENCH_PROGRAMS := $(patsubst %.c,build/%,$(wildcard bench/*.c))
-$(BENCH_PROGRAMS): build/bench/%: build/bench/%.o
+BENCH_HELPERS  := bench/common.c
+BENCH_PROGRAMS := $(patsubst %.c,build/%,$(filter-out $(BENCH_HELPERS),$(wildcard bench/*.c)))
+$(BENCH_PROGRAMS): build/bench/%: build/bench/%.o $(BENCH_HELPERS:%.c=build/%.o)
 	$(WORKER_CC) $(WORKER_CFLAGS) -o $@ $^ -lhiredis -lpq -lrabbitmq
 .SECONDARY: $(addsuffix .o,$(BENCH_PROGRAMS))
 bench-programs: $(BENCH_PROGRAMS)
+units: bench-programs
 
 -include $(wildcard build/*/*.d build/t/unit/*.d build/asan/*/*.d build/asan/t/unit/*.d)
 
