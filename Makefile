@@ -225,6 +225,12 @@ bench-worker: deps
 bench-recording: deps
 	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' bench/recording
 
+# PARTS: latency, backlog, bodies, through, writers, idle; EVENTS, THROUGH, ROUNDS, QUICK, PROFILE: see
+# bench/relay.
+bench-relay: deps
+	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' EVENTS='$(EVENTS)' THROUGH='$(THROUGH)' ROUNDS='$(ROUNDS)' \
+		QUICK='$(QUICK)' PROFILE='$(PROFILE)' bench/relay
+
 # ---- for developers ------------------------------------------------------------------------------
 
 SERVER_SOURCES := $(wildcard extension/*.c relay/*.c)
@@ -284,6 +290,7 @@ help:
 		'make bench           measure the whole way; JSON lines go to bench/results/' \
 		'make bench-worker    how fast the worker is, beside what is possible and what is usual' \
 		'make bench-recording what recording costs the writer (PARTS=single, bulk, writers, ...: these)' \
+		'make bench-relay     how fast the relay is and what it costs (PARTS=latency, backlog, ...; QUICK=1)' \
 		'make check-warnings  every source with gcc and clang, -Wall -Wextra -Werror' \
 		'make lint            includes, cppcheck, clang-tidy' \
 		'make format          clang-format' \
@@ -292,4 +299,4 @@ help:
 
 .PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan \
 	check-valgrind demo \
-	bench bench-worker bench-recording fuzz check-warnings format lint help
+	bench bench-worker bench-recording bench-relay fuzz check-warnings format lint help
