@@ -11,6 +11,7 @@
 #include "access/transam.h"
 #include "extension/event.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/xid8.h"
@@ -32,6 +33,7 @@ table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count)
 				errhint("Drop the indexes that were added to it."));
 	scan->index = index_open(linitial_oid(indexes), AccessShareLock);
 	scan->slot = table_slot_create(scan->table, NULL);
+	scan->pages = RelationGetNumberOfBlocks(scan->table);
 	scan->scan = index_beginscan(scan->table, scan->index, snapshot, key_count, 0);
 	list_free(indexes);
 	return true;
@@ -44,6 +46,16 @@ table_scan_end(TableScan *scan)
 	ExecDropSingleTupleTableSlot(scan->slot);
 	index_close(scan->index, AccessShareLock);
 	table_close(scan->table, AccessShareLock);
+}
+
+bool
+table_scan_fetch(TableScan *scan, ItemPointerData place)
+{
+	bool another = false; /* version of the row: there are none */
+
+	return ItemPointerGetBlockNumber(&place) < scan->pages &&
+		   table_index_fetch_tuple(scan->scan->xs_heapfetch, &place, scan->scan->xs_snapshot,
+								   scan->slot, &another, NULL);
 }
 
 ScanKeyData

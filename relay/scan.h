@@ -25,12 +25,17 @@ typedef struct TableScan
 	Relation       table, index;
 	IndexScanDesc  scan;
 	TupleTableSlot *slot;
+	BlockNumber    pages; /* of the table, when it was opened */
 } TableScan;
 
 /* Opens table `number` for reading with a snapshot; key_count: keys of each index_rescan. false: there
  * is no such table. */
 bool table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count);
 void table_scan_end(TableScan *scan);
+
+/* The row at a place that was seen before goes into the slot. false: the snapshot sees none there. What
+ * is found may be another one, if the table was rewritten meanwhile. */
+bool table_scan_fetch(TableScan *scan, ItemPointerData place);
 
 /* A key on xid: equal, less, or greater or equal. */
 ScanKeyData scan_xid_key(StrategyNumber strategy, uint64 xid);

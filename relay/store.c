@@ -3,10 +3,11 @@
  *    Position and windows in the outbox tables.
  *
  * Tables are read by index scans on (xid, id) alone: after a TRUNCATE there are no statistics for
- * a planner to go by. A window's events are found as (id, xid, table) first, sorted by id, and then
- * fetched piece by piece, each piece in a transaction of its own: the rows are committed and are
- * never updated or deleted, and this relay is the only one that empties tables, so any later
- * snapshot sees them.
+ * a planner to go by. A window's events are found as (id, xid, place in the table) first, sorted by
+ * id, and then fetched piece by piece, each piece in a transaction of its own: the rows are committed
+ * and are never updated or deleted, and this relay is the only one that empties tables, so any later
+ * snapshot sees them. They stay in their place, too, unless somebody rewrites the table (VACUUM FULL):
+ * then the index tells where they are now.
  */
 #include "postgres.h"
 
@@ -41,9 +42,10 @@
 /* An event of the open window. */
 typedef struct EventRef
 {
-	int64  id;
-	uint64 xid;
-	int    table;
+	int64           id;
+	uint64          xid;
+	ItemPointerData place;
+	uint16          table;
 } EventRef;
 
 /* A window that is opened and not wholly confirmed. */
@@ -335,7 +337,8 @@ gather_row(void *context, int table, TupleTableSlot *row)
 	store->refs[store->ref_count++] = (EventRef){
 		.id = DatumGetInt64(scan_value(row, EVENT_ID)),
 		.xid = xid,
-		.table = table,
+		.place = row->tts_tid,
+		.table = (uint16) table,
 	};
 	slot_getattr(row, EVENT_ROUTING_KEY, &no_routing_key);
 	if (!no_routing_key)
@@ -509,23 +512,37 @@ store_is_at_present(const Store *store)
 	return store->at_present;
 }
 
-/* Fetches one event by its index entry; its values go into the piece's context. */
-static Size
-fetch_event(TableScan *scan, const EventRef *ref, RelayEvent *event)
+static bool
+row_is(TupleTableSlot *row, const EventRef *ref)
+{
+	return DatumGetInt64(scan_value(row, EVENT_ID)) == ref->id &&
+		   U64FromFullTransactionId(DatumGetFullTransactionId(scan_value(row, EVENT_XID))) ==
+			   ref->xid;
+}
+
+static bool
+find_by_index(TableScan *scan, const EventRef *ref)
 {
 	ScanKeyData keys[2];
-	Size        size;
 
 	keys[0] = scan_xid_key(BTEqualStrategyNumber, ref->xid);
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ref->id));
 	index_rescan(scan->scan, keys, 2, NULL, 0);
-	if (!index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
+	return index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
+}
+
+/* Fetches one event; its values go into the piece's context. */
+static Size
+fetch_event(TableScan *scan, const EventRef *ref, RelayEvent *event)
+{
+	bool found = table_scan_fetch(scan, ref->place) && row_is(scan->slot, ref);
+
+	if (!found && !find_by_index(scan, ref))
 		ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
 				errmsg("event %lld is gone from the outbox before it was published",
 					   (long long) ref->id),
 				errhint("Was an outbox table changed by hand?"));
-	size = decode_event(scan->slot, event);
-	return size;
+	return decode_event(scan->slot, event);
 }
 
 size_t
