@@ -8,6 +8,9 @@
  * and are never updated or deleted, and this relay is the only one that empties tables, so any later
  * snapshot sees them. They stay in their place, too, unless somebody rewrites the table (VACUUM FULL):
  * then the index tells where they are now.
+ *
+ * Of a window with more than REFS_MAX events, those with the smallest ids are remembered; when they are
+ * read the next ones are looked for. One transaction of millions of messages is such a window.
  */
 #include "postgres.h"
 
@@ -36,6 +39,8 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#define REFS_MAX (64 * 1024)
+#define REFS_KEPT (48 * 1024) /* of REFS_MAX, when there are more */
 #define PIECE_BYTES (1024 * 1024)
 #define PIECE_EVENTS 1024
 
@@ -74,8 +79,10 @@ struct Store
 	int64 tick_id;       /* of the last tick that ended a window; 0: none */
 	bool  at_present;    /* the newest window ends now, not at a tick */
 
+	Position  open_from; /* where the open window begins; it ends at `last` */
 	EventRef *refs; /* of the open window */
 	size_t    ref_count, ref_capacity, ref_next;
+	int64     refs_until; /* there are more, with ids greater than this one; 0: none */
 	char      lsn[32];
 };
 
@@ -187,20 +194,17 @@ typedef struct NewestPosition
 	Position position;
 } NewestPosition;
 
-static bool
-take_newest(void *context, int table, TupleTableSlot *row)
+static void
+take_newest(NewestPosition *newest, TupleTableSlot *row)
 {
-	NewestPosition *newest = context;
 	int64           id = DatumGetInt64(scan_value(row, EVENT_ID));
 
-	(void) table;
 	if (id > newest->id)
 	{
 		position_free(&newest->position);
 		newest->id = id;
 		newest->position = position_from_datum(scan_value(row, EVENT_SNAPSHOT));
 	}
-	return false; /* scanned backwards: the first of a table is its newest */
 }
 
 bool
@@ -216,8 +220,9 @@ store_read_position(Snapshot snapshot, Position *position)
 		if (!table_scan_begin(&scan, number, snapshot, 1))
 			continue;
 		index_rescan(scan.scan, &key, 1, NULL, 0);
+		/* Scanned backwards: the first of a table is its newest. */
 		if (index_getnext_slot(scan.scan, BackwardScanDirection, scan.slot))
-			take_newest(&newest, number, scan.slot);
+			take_newest(&newest, scan.slot);
 		table_scan_end(&scan);
 	}
 	*position = newest.position;
@@ -317,34 +322,8 @@ typedef struct Gathering
 	Store          *store;
 	const Position *end; /* of the window */
 	bool            has_messages;
+	uint64          beyond; /* transaction of the last row left out */
 } Gathering;
-
-static bool
-gather_row(void *context, int table, TupleTableSlot *row)
-{
-	Gathering *gathering = context;
-	Store     *store = gathering->store;
-	uint64     xid = U64FromFullTransactionId(DatumGetFullTransactionId(scan_value(row, EVENT_XID)));
-	bool       no_routing_key;
-
-	if (!position_contains(gathering->end, xid))
-		return true;
-	if (store->ref_count == store->ref_capacity)
-	{
-		store->ref_capacity *= 2;
-		store->refs = repalloc_huge(store->refs, store->ref_capacity * sizeof(EventRef));
-	}
-	store->refs[store->ref_count++] = (EventRef){
-		.id = DatumGetInt64(scan_value(row, EVENT_ID)),
-		.xid = xid,
-		.place = row->tts_tid,
-		.table = (uint16) table,
-	};
-	slot_getattr(row, EVENT_ROUTING_KEY, &no_routing_key);
-	if (!no_routing_key)
-		gathering->has_messages = true;
-	return true;
-}
 
 static int
 compare_refs(const void *a, const void *b)
@@ -353,6 +332,60 @@ compare_refs(const void *a, const void *b)
 	int64 right = ((const EventRef *) b)->id;
 
 	return left < right ? -1 : left > right;
+}
+
+static void
+sort_refs(Store *store)
+{
+	qsort(store->refs, store->ref_count, sizeof(EventRef), compare_refs);
+}
+
+/* Room for one more: those with the greatest ids have to wait if there are too many. */
+static void
+make_room(Store *store)
+{
+	if (store->ref_count < store->ref_capacity)
+		return;
+	if (store->ref_capacity < REFS_MAX)
+	{
+		store->ref_capacity *= 2;
+		store->refs = repalloc(store->refs, store->ref_capacity * sizeof(EventRef));
+		return;
+	}
+	sort_refs(store);
+	store->ref_count = REFS_KEPT;
+	store->refs_until = store->refs[REFS_KEPT - 1].id;
+}
+
+static ScanNext
+gather_row(void *context, int table, TupleTableSlot *row)
+{
+	Gathering *gathering = context;
+	Store     *store = gathering->store;
+	uint64     xid = row_xid(row);
+	int64      id = DatumGetInt64(scan_value(row, EVENT_ID));
+	bool       no_routing_key;
+
+	if (!position_contains(gathering->end, xid))
+		return SCAN_TRANSACTION;
+	make_room(store);
+	if (store->refs_until != 0 && id > store->refs_until)
+	{
+		bool again = gathering->beyond == xid;
+
+		gathering->beyond = xid;
+		return again ? SCAN_TRANSACTION : SCAN_ROW;
+	}
+	store->refs[store->ref_count++] = (EventRef){
+		.id = id,
+		.xid = xid,
+		.place = row->tts_tid,
+		.table = (uint16) table,
+	};
+	slot_getattr(row, EVENT_ROUTING_KEY, &no_routing_key);
+	if (!no_routing_key)
+		gathering->has_messages = true;
+	return SCAN_ROW;
 }
 
 /* The end of WAL as a position that can be flushed and that a standby can reach: just behind the
@@ -450,6 +483,7 @@ begin_refs(Store *store)
 	MemoryContextReset(store->window_context);
 	store->ref_capacity = 64;
 	store->ref_count = store->ref_next = 0;
+	store->refs_until = 0;
 	store->refs = MemoryContextAlloc(store->window_context, store->ref_capacity * sizeof(EventRef));
 }
 
@@ -464,11 +498,14 @@ gather_window(Store *store, const Position *present, Gathering *gathering)
 
 		gathering->end = &end;
 		scan_tables(&store->last, end.xmax, GetActiveSnapshot(), gather_row, gathering);
-		set_last(store, &end);
 		if (store->ref_count > 0)
+		{
+			store->open_from = position_copy(&store->last, store->window_context);
 			remember_window(store, &end);
+		}
 		else if (store->window_count == 0)
 			set_position(store, &end);
+		set_last(store, &end);
 	} while (store->ref_count == 0 && !store->at_present);
 }
 
@@ -496,10 +533,11 @@ store_open_window(Store *store, uint64_t *number, const char **lsn)
 
 	if (store->ref_count == 0)
 		return false;
-	/* An asynchronous commit that a crash undoes must not have been published as a message. */
-	if (gathering.has_messages)
+	/* An asynchronous commit that a crash undoes must not have been published as a message. Where
+	 * events were left out nobody looked. */
+	if (gathering.has_messages || store->refs_until != 0)
 		XLogFlush(end);
-	qsort(store->refs, store->ref_count, sizeof(EventRef), compare_refs);
+	sort_refs(store);
 	snprintf(store->lsn, sizeof(store->lsn), "%X/%X", LSN_FORMAT_ARGS(end));
 	*lsn = store->lsn;
 	*number = store->last_number;
@@ -515,9 +553,7 @@ store_is_at_present(const Store *store)
 static bool
 row_is(TupleTableSlot *row, const EventRef *ref)
 {
-	return DatumGetInt64(scan_value(row, EVENT_ID)) == ref->id &&
-		   U64FromFullTransactionId(DatumGetFullTransactionId(scan_value(row, EVENT_XID))) ==
-			   ref->xid;
+	return DatumGetInt64(scan_value(row, EVENT_ID)) == ref->id && row_xid(row) == ref->xid;
 }
 
 static bool
@@ -545,6 +581,21 @@ fetch_event(TableScan *scan, const EventRef *ref, RelayEvent *event)
 	return decode_event(scan->slot, event);
 }
 
+/* The next events of a window that has too many: as gather_window, behind those that were read. What
+ * was committed since lies behind the window's end. */
+static void
+gather_rest(Store *store)
+{
+	Gathering gathering = {.store = store, .end = &store->last};
+	int64     after = store->refs_until;
+
+	store->ref_count = store->ref_next = 0;
+	store->refs_until = 0;
+	scan_tables_after(&store->open_from, store->last.xmax, after, GetActiveSnapshot(), gather_row,
+					  &gathering);
+	sort_refs(store);
+}
+
 size_t
 store_read(Store *store, const RelayEvent **events)
 {
@@ -555,10 +606,12 @@ store_read(Store *store, const RelayEvent **events)
 	MemoryContext caller;
 
 	MemoryContextReset(store->piece_context);
-	if (store->ref_next == store->ref_count)
+	if (store->ref_next == store->ref_count && store->refs_until == 0)
 		return 0;
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	if (store->ref_next == store->ref_count)
+		gather_rest(store);
 	caller = MemoryContextSwitchTo(store->piece_context);
 	piece = palloc(Min(PIECE_EVENTS, store->ref_count - store->ref_next) * sizeof(RelayEvent));
 	while (count < PIECE_EVENTS && bytes < PIECE_BYTES && store->ref_next < store->ref_count)
@@ -646,13 +699,13 @@ store_save_position(Store *store)
 
 /* ---- questions -------------------------------------------------------------------------------- */
 
-static bool
+static ScanNext
 found_one(void *context, int table, TupleTableSlot *row)
 {
 	(void) table;
 	(void) row;
 	*(bool *) context = true;
-	return false;
+	return SCAN_END;
 }
 
 bool
@@ -683,7 +736,7 @@ typedef struct Counting
 	int64       *ids;
 } Counting;
 
-static bool
+static ScanNext
 count_row(void *context, int table, TupleTableSlot *row)
 {
 	Counting   *counting = context;
@@ -693,7 +746,7 @@ count_row(void *context, int table, TupleTableSlot *row)
 	if (counting->count == 0 || created_at < *counting->oldest)
 		*counting->oldest = created_at;
 	counting->ids[counting->count++] = DatumGetInt64(scan_value(row, EVENT_ID));
-	return counting->count < counting->limit;
+	return counting->count < counting->limit ? SCAN_ROW : SCAN_END;
 }
 
 static int
