@@ -40,7 +40,7 @@
 #define ROWS 1000 /* of the tables in relay.sql */
 #define MAX_ROUNDS 100
 #define MAX_PAUSE_US 4000 /* between commits, so that they do not march in step with anything */
-#define LOOK_US 10000 /* between two looks at counters and memory */
+#define LOOK_US 5000 /* between two looks at counters and memory */
 #define MAX_LOOKS 100000
 #define MAX_CLIENTS 64
 #define TENTHS 10
@@ -131,6 +131,13 @@ is_body(const amqp_envelope_t *message, const char *body)
 
 /* ---- latency ---------------------------------------------------------------------------------- */
 
+/* How long until the consumer had the message. */
+typedef struct Span
+{
+	int64_t since_sent_us;      /* since the statement was sent */
+	int64_t since_committed_us; /* since its commit was acknowledged */
+} Span;
+
 typedef struct Latency
 {
 	PGconn                 *postgres;
@@ -176,26 +183,37 @@ wait_confirm(Latency *latency)
 		fail("RabbitMQ: no confirm");
 }
 
-static int64_t
+/* The message may have been there before the acknowledgement. */
+static Span
+span_of(int64_t sent_us, int64_t committed_us, int64_t arrived_us)
+{
+	int64_t since_committed_us = arrived_us - committed_us;
+
+	return (Span){arrived_us - sent_us, since_committed_us < 0 ? 0 : since_committed_us};
+}
+
+static Span
 measure_relay(Latency *latency, int64_t id)
 {
 	char    body[64];
-	int64_t committed_us;
+	int64_t sent_us, committed_us;
 
 	snprintf(body, sizeof(body), "{\"keys\":[\"blog:%" PRId64 "\"]}", id);
+	sent_us = now_us();
 	update_row(latency, "watched", id);
 	committed_us = now_us();
-	return wait_body(latency, body) - committed_us;
+	return span_of(sent_us, committed_us, wait_body(latency, body));
 }
 
 /* The consumer is looked at first: it may have the message before the confirm is here. */
-static int64_t
+static Span
 measure_floor(Latency *latency, int64_t id)
 {
 	char    body[64];
-	int64_t committed_us, arrived_us;
+	int64_t sent_us, committed_us, arrived_us;
 
 	snprintf(body, sizeof(body), "{\"keys\":[\"blog:%" PRId64 "\"]}", id);
+	sent_us = now_us();
 	update_row(latency, "plain", id);
 	committed_us = now_us();
 	if (amqp_basic_publish(latency->publisher, 1, amqp_empty_bytes, amqp_cstring_bytes(QUEUE), 1, 0,
@@ -204,19 +222,17 @@ measure_floor(Latency *latency, int64_t id)
 		fail("RabbitMQ: publishing failed");
 	arrived_us = wait_body(latency, body);
 	wait_confirm(latency);
-	return arrived_us - committed_us;
+	return span_of(sent_us, committed_us, arrived_us);
 }
 
-typedef int64_t (*Measure)(Latency *latency, int64_t id);
+typedef Span (*Measure)(Latency *latency, int64_t id);
 
 static void
-measure_turn(Latency *latency, Measure measure, int count, int64_t *times_us)
+measure_turn(Latency *latency, Measure measure, int count, Span *spans)
 {
 	for (int i = 0; i < count; i++)
 	{
-		int64_t time_us = measure(latency, latency->next++ % ROWS + 1);
-
-		times_us[i] = time_us < 0 ? 0 : time_us; /* it was there before the acknowledgement */
+		spans[i] = measure(latency, latency->next++ % ROWS + 1);
 		pause_us(random() % MAX_PAUSE_US);
 	}
 }
@@ -224,7 +240,7 @@ measure_turn(Latency *latency, Measure measure, int count, int64_t *times_us)
 static void
 begin_latency(Latency *latency)
 {
-	int64_t ignored[WARM_UP_COUNT];
+	Span ignored[WARM_UP_COUNT];
 
 	latency->postgres = connect_postgres();
 	latency->publisher = connect_broker();
@@ -250,41 +266,60 @@ end_latency(Latency *latency)
 }
 
 static void
-print_times(const char *name, int64_t *times_us, int count, const char *behind)
+print_times(const char *name, int64_t *times_us, int count)
 {
 	sort_times(times_us, count);
-	printf("\"%s\": {\"median_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f}%s",
+	printf("\"%s\": {\"median_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f}",
 		   name, percentile_ms(times_us, count, 50), percentile_ms(times_us, count, 90),
-		   percentile_ms(times_us, count, 99), percentile_ms(times_us, count, 100), behind);
+		   percentile_ms(times_us, count, 99), percentile_ms(times_us, count, 100));
+}
+
+static void
+print_spans(const char *name, const Span *spans, int count)
+{
+	int64_t *times_us = calloc((size_t) count, sizeof(*times_us));
+
+	if (times_us == NULL)
+		fail("out of memory");
+	printf(", \"%s\": {", name);
+	for (int i = 0; i < count; i++)
+		times_us[i] = spans[i].since_committed_us;
+	print_times("since_committed", times_us, count);
+	printf(", ");
+	for (int i = 0; i < count; i++)
+		times_us[i] = spans[i].since_sent_us;
+	print_times("since_sent", times_us, count);
+	printf("}");
+	free(times_us);
 }
 
 static void
 measure_latency(int rounds, int count)
 {
-	Latency  latency = {0};
-	int64_t *relay_us = calloc((size_t) rounds * (size_t) count, sizeof(int64_t));
-	int64_t *floor_us = calloc((size_t) rounds * (size_t) count, sizeof(int64_t));
+	Latency latency = {0};
+	Span   *relay = calloc((size_t) rounds * (size_t) count, sizeof(*relay));
+	Span   *direct = calloc((size_t) rounds * (size_t) count, sizeof(*direct));
 
-	if (relay_us == NULL || floor_us == NULL)
+	if (relay == NULL || direct == NULL)
 		fail("out of memory");
 	begin_latency(&latency);
 	for (int round = 0; round < rounds; round++)
 	{
-		int64_t *relay_turn = relay_us + (int64_t) round * count;
-		int64_t *floor_turn = floor_us + (int64_t) round * count;
+		int64_t first = (int64_t) round * count;
 
 		if (round % 2 == 0)
-			measure_turn(&latency, measure_relay, count, relay_turn);
-		measure_turn(&latency, measure_floor, count, floor_turn);
+			measure_turn(&latency, measure_relay, count, relay + first);
+		measure_turn(&latency, measure_floor, count, direct + first);
 		if (round % 2 == 1)
-			measure_turn(&latency, measure_relay, count, relay_turn);
+			measure_turn(&latency, measure_relay, count, relay + first);
 	}
-	printf("{\"commits\": %d, ", rounds * count);
-	print_times("relay", relay_us, rounds * count, ", ");
-	print_times("floor", floor_us, rounds * count, "}\n");
+	printf("{\"commits\": %d", rounds * count);
+	print_spans("relay", relay, rounds * count);
+	print_spans("direct", direct, rounds * count);
+	printf("}\n");
 	end_latency(&latency);
-	free(relay_us);
-	free(floor_us);
+	free(relay);
+	free(direct);
 }
 
 /* ---- writers ---------------------------------------------------------------------------------- */
@@ -469,14 +504,15 @@ reached_at_us(double events)
 	return (double) watch.looks[watch.count - 1].at_us;
 }
 
-/* Events in a second for each tenth of all of them. The clock runs from the look before the first. */
+/* Events in a second for each tenth of all of them. The clock runs from the first look. */
 static void
 print_watch(int64_t events)
 {
 	double tenth = (double) events / TENTHS;
 
-	printf("\"events\": %" PRId64 ", \"seconds\": %.3f, \"tenths_s\": [", events,
-		   (reached_at_us((double) events) - reached_at_us(0)) / 1e6);
+	printf("\"events\": %" PRId64 ", \"seconds\": %.3f, \"first_after_s\": %.3f, \"tenths_s\": [",
+		   events, (reached_at_us((double) events) - (double) watch.looks[0].at_us) / 1e6,
+		   (reached_at_us(1) - (double) watch.looks[0].at_us) / 1e6);
 	for (int i = 0; i < TENTHS; i++)
 		printf("%s%.0f", i == 0 ? "" : ", ",
 			   tenth * 1e6 / (reached_at_us(tenth * (i + 1)) - reached_at_us(tenth * i)));
@@ -489,6 +525,7 @@ static void
 drain(int64_t events)
 {
 	begin_watch();
+	watch.looks[watch.count++] = (Look){now_us(), 0};
 	run_sql(watch.postgres, "SELECT outbox.resume()");
 	watch_until(events, LOOK_US);
 	printf("{");
@@ -513,6 +550,7 @@ publish_bodies(int64_t count, int64_t bytes)
 			 bytes / 64);
 	for (int64_t i = 0; i < count; i++)
 		run_sql(writer, sql);
+	watch.looks[watch.count++] = (Look){now_us(), 0};
 	run_sql(watch.postgres, "SELECT outbox.resume()");
 	watch_until(count, LOOK_US);
 	printf("{\"bytes\": %" PRId64 ", \"in_queue\": %" PRId64 ", ", bytes,
@@ -615,6 +653,7 @@ through(int clients, int64_t events)
 	run_sql(holder, "BEGIN ISOLATION LEVEL REPEATABLE READ");
 	run_sql(holder, "SELECT count(*) FROM bench.plain");
 	begin_watch();
+	watch.looks[watch.count++] = (Look){now_us(), 0};
 	begin_writers(&writers, clients, events);
 	watch_until(events, 10 * LOOK_US);
 	wrote_us = end_writers(&writers);
