@@ -198,11 +198,13 @@ check-model: build/model/model
 
 # ---- benchmarks ----------------------------------------------------------------------------------
 
-BENCH_PROGRAMS := $(patsubst %.c,build/%,$(wildcard bench/*.c))
-$(BENCH_PROGRAMS): build/bench/%: build/bench/%.o
+BENCH_HELPERS  := bench/common.c
+BENCH_PROGRAMS := $(patsubst %.c,build/%,$(filter-out $(BENCH_HELPERS),$(wildcard bench/*.c)))
+$(BENCH_PROGRAMS): build/bench/%: build/bench/%.o $(BENCH_HELPERS:%.c=build/%.o)
 	$(WORKER_CC) $(WORKER_CFLAGS) -o $@ $^ -lhiredis -lpq -lrabbitmq
 .SECONDARY: $(addsuffix .o,$(BENCH_PROGRAMS))
 bench-programs: $(BENCH_PROGRAMS)
+units: bench-programs
 
 -include $(wildcard build/*/*.d build/t/unit/*.d build/asan/*/*.d build/asan/t/unit/*.d)
 
@@ -249,6 +251,12 @@ bench-worker: deps
 
 bench-recording: deps
 	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' bench/recording
+
+# PARTS: latency, backlog, bodies, through, writers, idle; EVENTS, THROUGH, ROUNDS, QUICK, PROFILE: see
+# bench/relay.
+bench-relay: deps
+	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' EVENTS='$(EVENTS)' THROUGH='$(THROUGH)' ROUNDS='$(ROUNDS)' \
+		QUICK='$(QUICK)' PROFILE='$(PROFILE)' bench/relay
 
 # ---- for developers ------------------------------------------------------------------------------
 
@@ -312,6 +320,7 @@ help:
 		'make bench           measure the whole way; JSON lines go to bench/results/' \
 		'make bench-worker    how fast the worker is, beside what is possible and what is usual' \
 		'make bench-recording what recording costs the writer (PARTS=single, bulk, writers, ...: these)' \
+		'make bench-relay     how fast the relay is and what it costs (PARTS=latency, backlog, ...; QUICK=1)' \
 		'make check-warnings  every source with gcc and clang, -Wall -Wextra -Werror' \
 		'make lint            includes, cppcheck, clang-tidy' \
 		'make format          clang-format' \
@@ -320,4 +329,4 @@ help:
 
 .PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan \
 	check-model check-valgrind check-valgrind-worker check-cassert demo \
-	bench bench-worker bench-recording fuzz check-warnings format lint help
+	bench bench-worker bench-recording bench-relay fuzz check-warnings format lint help

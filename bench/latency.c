@@ -11,80 +11,20 @@
  * Reads BENCH_PG (connection string) and BENCH_REDIS_PORT; needs the table and keys of bench/latency.
  * Prints one JSON object. Waits at most TIME_LIMIT_S for anything.
  */
+#include "common.h"
+
 #include <hiredis/hiredis.h>
-#include <libpq-fe.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/time.h>
 
 #define TIME_LIMIT_S 60
 #define WARM_UP_COUNT 20
 #define MAX_COUNT 1000000
 #define MAX_PAUSE_US 4000 /* between changes, so that they do not march in step with anything */
 #define LOOK_INTERVAL_US 500
-
-static void __attribute__((format(printf, 1, 2), noreturn))
-fail(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
-	va_end(arguments);
-	fputc('\n', stderr);
-	exit(1);
-}
-
-static int64_t
-now_us(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (int64_t) time.tv_sec * 1000000 + time.tv_nsec / 1000;
-}
-
-static void
-pause_us(int64_t us)
-{
-	struct timespec time = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
-
-	nanosleep(&time, NULL);
-}
-
-static const char *
-need(const char *name)
-{
-	const char *value = getenv(name);
-
-	if (value == NULL)
-		fail("%s is not set: run by make bench", name);
-	return value;
-}
-
-static PGconn *
-connect_postgres(void)
-{
-	PGconn *postgres = PQconnectdb(need("BENCH_PG"));
-
-	if (PQstatus(postgres) != CONNECTION_OK)
-		fail("PostgreSQL: %s", PQerrorMessage(postgres));
-	return postgres;
-}
-
-static void
-run_sql(PGconn *postgres, const char *sql)
-{
-	PGresult *result = PQexec(postgres, sql);
-
-	if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK)
-		fail("PostgreSQL: %s", PQerrorMessage(postgres));
-	PQclear(result);
-}
 
 static redisContext *
 connect_redis(void)
@@ -155,24 +95,6 @@ measure_one(PGconn *postgres, redisContext *redis, redisContext *subscription, i
 	return now_us() - committed_us;
 }
 
-static int
-compare_times(const void *a, const void *b)
-{
-	int64_t left = *(const int64_t *) a;
-	int64_t right = *(const int64_t *) b;
-
-	return (left > right) - (left < right);
-}
-
-/* The time that this percentage of all times does not exceed; times sorted. */
-static double
-percentile_ms(const int64_t *times_us, int count, int percent)
-{
-	int rank = (count * percent + 99) / 100; /* 1 to count */
-
-	return (double) times_us[rank - 1] / 1000;
-}
-
 static void
 measure_commits(int count)
 {
@@ -195,7 +117,7 @@ measure_commits(int count)
 			times_us[i] = time_us;
 		pause_us(random() % MAX_PAUSE_US);
 	}
-	qsort(times_us, (size_t) count, sizeof(*times_us), compare_times);
+	sort_times(times_us, count);
 	printf("{\"commits\": %d, \"median_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, "
 		   "\"max_ms\": %.3f}\n",
 		   count, percentile_ms(times_us, count, 50), percentile_ms(times_us, count, 90),

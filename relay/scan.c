@@ -11,6 +11,7 @@
 #include "access/transam.h"
 #include "extension/event.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/xid8.h"
@@ -32,6 +33,7 @@ table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count)
 				errhint("Drop the indexes that were added to it."));
 	scan->index = index_open(linitial_oid(indexes), AccessShareLock);
 	scan->slot = table_slot_create(scan->table, NULL);
+	scan->pages = RelationGetNumberOfBlocks(scan->table);
 	scan->scan = index_beginscan(scan->table, scan->index, snapshot, key_count, 0);
 	list_free(indexes);
 	return true;
@@ -44,6 +46,16 @@ table_scan_end(TableScan *scan)
 	ExecDropSingleTupleTableSlot(scan->slot);
 	index_close(scan->index, AccessShareLock);
 	table_close(scan->table, AccessShareLock);
+}
+
+bool
+table_scan_fetch(TableScan *scan, ItemPointerData place)
+{
+	bool another = false; /* version of the row: there are none */
+
+	return ItemPointerGetBlockNumber(&place) < scan->pages &&
+		   table_index_fetch_tuple(scan->scan->xs_heapfetch, &place, scan->scan->xs_snapshot,
+								   scan->slot, &another, NULL);
 }
 
 ScanKeyData
@@ -59,18 +71,57 @@ scan_xid_key(StrategyNumber strategy, uint64 xid)
 	return key;
 }
 
-static bool
-scan_range(TableScan *scan, int number, ScanKey keys, int key_count, RowFunction function,
-		   void *context)
+/* What the scans of one call have in common. */
+typedef struct ScanRows
 {
-	bool more = true;
+	int         number; /* of the table */
+	int64       after;  /* ids are greater; 0: any */
+	RowFunction function;
+	void       *context;
+} ScanRows;
 
+/* Rows whose xid fits two keys; a third is on the id. false: the function ended the scan. */
+static bool
+scan_range(TableScan *scan, const ScanRows *rows, ScanKeyData xid, ScanKeyData xid_below)
+{
+	ScanKeyData keys[3] = {xid, xid_below};
+	int         key_count = rows->after == 0 ? 2 : 3;
+	ScanNext    next = SCAN_ROW;
+
+	ScanKeyInit(&keys[2], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(rows->after));
 	index_rescan(scan->scan, keys, key_count, NULL, 0);
-	while (more && index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
+	while (next != SCAN_END && index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		more = function(context, number, scan->slot);
+		next = rows->function(rows->context, rows->number, scan->slot);
+		if (next == SCAN_TRANSACTION)
+		{
+			if (xid.sk_strategy == BTEqualStrategyNumber)
+				return true;
+			keys[0] = scan_xid_key(BTGreaterEqualStrategyNumber, row_xid(scan->slot) + 1);
+			index_rescan(scan->scan, keys, key_count, NULL, 0);
+		}
 	}
+	return next != SCAN_END;
+}
+
+static bool
+scan_rows(const Position *position, uint64 end, Snapshot snapshot, const ScanRows *rows)
+{
+	TableScan   scan;
+	ScanKeyData below = scan_xid_key(BTLessStrategyNumber, end);
+	bool        more;
+
+	if (!table_scan_begin(&scan, rows->number, snapshot, rows->after == 0 ? 2 : 3))
+		return true;
+	more = scan_range(&scan, rows,
+					  scan_xid_key(BTGreaterEqualStrategyNumber,
+								   Max(position->xmax, (uint64) EVENT_XID_FIRST)),
+					  below);
+	for (size_t i = 0; more && i < position->xid_count; i++)
+		more = scan_range(&scan, rows, scan_xid_key(BTEqualStrategyNumber, position->xids[i]),
+						  below);
+	table_scan_end(&scan);
 	return more;
 }
 
@@ -78,34 +129,27 @@ bool
 scan_table(const Position *position, uint64 end, Snapshot snapshot, int number,
 		   RowFunction function, void *context)
 {
-	TableScan   scan;
-	ScanKeyData keys[2] = {
-		scan_xid_key(BTGreaterEqualStrategyNumber, Max(position->xmax, (uint64) EVENT_XID_FIRST)),
-		scan_xid_key(BTLessStrategyNumber, end),
-	};
-	bool more;
+	ScanRows rows = {.number = number, .function = function, .context = context};
 
-	if (!table_scan_begin(&scan, number, snapshot, 2))
-		return true;
-	more = scan_range(&scan, number, keys, 2, function, context);
-	for (size_t i = 0; more && i < position->xid_count; i++)
-	{
-		keys[0] = scan_xid_key(BTEqualStrategyNumber, position->xids[i]);
-		more = scan_range(&scan, number, keys, 2, function, context);
-	}
-	table_scan_end(&scan);
-	return more;
+	return scan_rows(position, end, snapshot, &rows);
+}
+
+void
+scan_tables_after(const Position *position, uint64 end, int64 after, Snapshot snapshot,
+				  RowFunction function, void *context)
+{
+	ScanRows rows = {.after = after, .function = function, .context = context};
+	bool     more = true;
+
+	for (rows.number = 0; more && rows.number < EVENT_TABLES; rows.number++)
+		more = scan_rows(position, end, snapshot, &rows);
 }
 
 void
 scan_tables(const Position *position, uint64 end, Snapshot snapshot, RowFunction function,
 			void *context)
 {
-	for (int number = 0; number < EVENT_TABLES; number++)
-	{
-		if (!scan_table(position, end, snapshot, number, function, context))
-			return;
-	}
+	scan_tables_after(position, end, 0, snapshot, function, context);
 }
 
 Datum
@@ -118,4 +162,10 @@ scan_value(TupleTableSlot *row, AttrNumber column)
 		ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
 				errmsg("outbox row without a value in column %d", column));
 	return value;
+}
+
+uint64
+row_xid(TupleTableSlot *row)
+{
+	return U64FromFullTransactionId(DatumGetFullTransactionId(scan_value(row, EVENT_XID)));
 }

@@ -25,6 +25,7 @@ typedef struct TableScan
 	Relation       table, index;
 	IndexScanDesc  scan;
 	TupleTableSlot *slot;
+	BlockNumber    pages; /* of the table, when it was opened */
 } TableScan;
 
 /* Opens table `number` for reading with a snapshot; key_count: keys of each index_rescan. false: there
@@ -32,14 +33,26 @@ typedef struct TableScan
 bool table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count);
 void table_scan_end(TableScan *scan);
 
+/* The row at a place that was seen before goes into the slot. false: the snapshot sees none there. What
+ * is found may be another one, if the table was rewritten meanwhile. */
+bool table_scan_fetch(TableScan *scan, ItemPointerData place);
+
 /* A key on xid: equal, less, or greater or equal. */
 ScanKeyData scan_xid_key(StrategyNumber strategy, uint64 xid);
 
 /* A column that is never NULL. */
-Datum scan_value(TupleTableSlot *row, AttrNumber column);
+Datum  scan_value(TupleTableSlot *row, AttrNumber column);
+uint64 row_xid(TupleTableSlot *row);
 
-/* Called for each row; false ends the scan. */
-typedef bool (*RowFunction)(void *context, int table, TupleTableSlot *row);
+typedef enum ScanNext
+{
+	SCAN_ROW,         /* the next one */
+	SCAN_TRANSACTION, /* the next one's; ids of a transaction ascend */
+	SCAN_END
+} ScanNext;
+
+/* Called for each row; says where to go on. */
+typedef ScanNext (*RowFunction)(void *context, int table, TupleTableSlot *row);
 
 /* All rows of one table that the snapshot sees and the position does not contain, of transactions
  * below `end`. false: the function ended the scan. */
@@ -49,5 +62,9 @@ bool scan_table(const Position *position, uint64 end, Snapshot snapshot, int num
 /* The same for every table. */
 void scan_tables(const Position *position, uint64 end, Snapshot snapshot, RowFunction function,
 				 void *context);
+
+/* The same, of rows whose id is greater than `after`: others are not even fetched. */
+void scan_tables_after(const Position *position, uint64 end, int64 after, Snapshot snapshot,
+					   RowFunction function, void *context);
 
 #endif

@@ -3,10 +3,14 @@
  *    Position and windows in the outbox tables.
  *
  * Tables are read by index scans on (xid, id) alone: after a TRUNCATE there are no statistics for
- * a planner to go by. A window's events are found as (id, xid, table) first, sorted by id, and then
- * fetched piece by piece, each piece in a transaction of its own: the rows are committed and are
- * never updated or deleted, and this relay is the only one that empties tables, so any later
- * snapshot sees them.
+ * a planner to go by. A window's events are found as (id, xid, place in the table) first, sorted by
+ * id, and then fetched piece by piece, each piece in a transaction of its own: the rows are committed
+ * and are never updated or deleted, and this relay is the only one that empties tables, so any later
+ * snapshot sees them. They stay in their place, too, unless somebody rewrites the table (VACUUM FULL):
+ * then the index tells where they are now.
+ *
+ * Of a window with more than REFS_MAX events, those with the smallest ids are remembered; when they are
+ * read the next ones are looked for. One transaction of millions of messages is such a window.
  */
 #include "postgres.h"
 
@@ -36,21 +40,26 @@
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#define REFS_MAX (64 * 1024)
+#define REFS_KEPT (48 * 1024) /* of REFS_MAX, when there are more */
 #define PIECE_BYTES (1024 * 1024)
 #define PIECE_EVENTS 1024
 
 /* An event of the open window. */
 typedef struct EventRef
 {
-	int64  id;
-	uint64 xid;
-	int    table;
+	int64           id;
+	uint64          xid;
+	ItemPointerData place;
+	uint16          table;
 } EventRef;
 
 typedef struct EventRefs
 {
 	EventRef *refs; /* in the memory context of their window */
 	size_t    count, capacity;
+	size_t    most;  /* no more at once: those with the greatest ids have to wait */
+	int64     until; /* there are more, with ids greater than this one; 0: none */
 } EventRefs;
 
 /* A window that is opened and not wholly confirmed. */
@@ -79,7 +88,8 @@ struct Store
 	int64 tick_id;       /* of the last tick that ended a window; 0: none */
 	bool  at_present;    /* the newest window ends now, not at a tick */
 
-	EventRefs events;        /* of the window opened last */
+	Position  open_from; /* where the open window begins; it ends at `last` */
+	EventRefs events;    /* of it */
 	uint64    events_window; /* its number; 0: a look that found nothing has taken their place */
 	size_t    next_event;
 	char      lsn[32], parked_lsn[32];
@@ -193,20 +203,17 @@ typedef struct NewestPosition
 	Position position;
 } NewestPosition;
 
-static bool
-take_newest(void *context, int table, TupleTableSlot *row)
+static void
+take_newest(NewestPosition *newest, TupleTableSlot *row)
 {
-	NewestPosition *newest = context;
 	int64           id = DatumGetInt64(scan_value(row, EVENT_ID));
 
-	(void) table;
 	if (id > newest->id)
 	{
 		position_free(&newest->position);
 		newest->id = id;
 		newest->position = position_from_datum(scan_value(row, EVENT_SNAPSHOT));
 	}
-	return false; /* scanned backwards: the first of a table is its newest */
 }
 
 bool
@@ -222,8 +229,9 @@ store_read_position(Snapshot snapshot, Position *position)
 		if (!table_scan_begin(&scan, number, snapshot, 1))
 			continue;
 		index_rescan(scan.scan, &key, 1, NULL, 0);
+		/* Scanned backwards: the first of a table is its newest. */
 		if (index_getnext_slot(scan.scan, BackwardScanDirection, scan.slot))
-			take_newest(&newest, number, scan.slot);
+			take_newest(&newest, scan.slot);
 		table_scan_end(&scan);
 	}
 	*position = newest.position;
@@ -292,8 +300,7 @@ store_open(OutboxSlot *slot, Store **result, const char **reason)
 	if (!instance_is_ours(store->instance, sizeof(store->instance)))
 	{
 		opening = STORE_COPIED;
-		*reason = "this outbox is a copy of another database's: see outbox.adopt(); after pg_upgrade "
-				  "outbox.adopt_with_events()";
+		*reason = "this outbox is a copy of another database's: see outbox.adopt()";
 	}
 	load_position(store);
 	if (opening == STORE_OPENED && position_from_the_future(&store->position))
@@ -318,39 +325,15 @@ store_instance(const Store *store)
 
 /* ---- windows ---------------------------------------------------------------------------------- */
 
-/* What gathering a window needs beside its rows. */
+/* What gathering events needs beside the rows. */
 typedef struct Gathering
 {
 	EventRefs      *events;
-	const Position *end; /* of the window */
+	const Position *end;    /* of the window */
+	int64           to;     /* no greater ids are wanted; 0: all are */
 	bool            has_messages;
+	uint64          beyond; /* transaction of the last row left out */
 } Gathering;
-
-static bool
-gather_row(void *context, int table, TupleTableSlot *row)
-{
-	Gathering *gathering = context;
-	EventRefs *events = gathering->events;
-	uint64     xid = U64FromFullTransactionId(DatumGetFullTransactionId(scan_value(row, EVENT_XID)));
-	bool       no_routing_key;
-
-	if (!position_contains(gathering->end, xid))
-		return true;
-	if (events->count == events->capacity)
-	{
-		events->capacity *= 2;
-		events->refs = repalloc_huge(events->refs, events->capacity * sizeof(EventRef));
-	}
-	events->refs[events->count++] = (EventRef){
-		.id = DatumGetInt64(scan_value(row, EVENT_ID)),
-		.xid = xid,
-		.table = table,
-	};
-	slot_getattr(row, EVENT_ROUTING_KEY, &no_routing_key);
-	if (!no_routing_key)
-		gathering->has_messages = true;
-	return true;
-}
 
 static int
 compare_refs(const void *a, const void *b)
@@ -359,6 +342,74 @@ compare_refs(const void *a, const void *b)
 	int64 right = ((const EventRef *) b)->id;
 
 	return left < right ? -1 : left > right;
+}
+
+static void
+events_init(EventRefs *events, MemoryContext context, size_t most)
+{
+	*events = (EventRefs){.capacity = 64, .most = most};
+	events->refs = MemoryContextAlloc(context, events->capacity * sizeof(EventRef));
+}
+
+static void
+events_sort(EventRefs *events)
+{
+	qsort(events->refs, events->count, sizeof(EventRef), compare_refs);
+}
+
+/* Room for one more: those with the greatest ids have to wait if there are too many. */
+static void
+make_room(EventRefs *events)
+{
+	if (events->count < events->capacity)
+		return;
+	if (events->capacity < events->most)
+	{
+		events->capacity *= 2;
+		events->refs = repalloc_huge(events->refs, events->capacity * sizeof(EventRef));
+		return;
+	}
+	events_sort(events);
+	events->count = REFS_KEPT;
+	events->until = events->refs[REFS_KEPT - 1].id;
+}
+
+static bool
+is_left_out(const Gathering *gathering, int64 id)
+{
+	return (gathering->events->until != 0 && id > gathering->events->until) ||
+		   (gathering->to != 0 && id > gathering->to);
+}
+
+static ScanNext
+gather_row(void *context, int table, TupleTableSlot *row)
+{
+	Gathering *gathering = context;
+	EventRefs *events = gathering->events;
+	uint64     xid = row_xid(row);
+	int64      id = DatumGetInt64(scan_value(row, EVENT_ID));
+	bool       no_routing_key;
+
+	if (!position_contains(gathering->end, xid))
+		return SCAN_TRANSACTION;
+	make_room(events);
+	if (is_left_out(gathering, id))
+	{
+		bool again = gathering->beyond == xid;
+
+		gathering->beyond = xid;
+		return again ? SCAN_TRANSACTION : SCAN_ROW;
+	}
+	events->refs[events->count++] = (EventRef){
+		.id = id,
+		.xid = xid,
+		.place = row->tts_tid,
+		.table = (uint16) table,
+	};
+	slot_getattr(row, EVENT_ROUTING_KEY, &no_routing_key);
+	if (!no_routing_key)
+		gathering->has_messages = true;
+	return SCAN_ROW;
 }
 
 /* The end of WAL as a position that can be flushed and that a standby can reach: just behind the
@@ -450,20 +501,6 @@ next_end(Store *store, const Position *present)
 	return end;
 }
 
-static void
-events_init(EventRefs *events, MemoryContext context)
-{
-	events->capacity = 64;
-	events->count = 0;
-	events->refs = MemoryContextAlloc(context, events->capacity * sizeof(EventRef));
-}
-
-static void
-events_sort(EventRefs *events)
-{
-	qsort(events->refs, events->count, sizeof(EventRef), compare_refs);
-}
-
 /* Finds the events between the last window's end and the next, up to the first window that has
  * any; the caller's snapshot defines the present and is what all rows are read with. */
 static void
@@ -475,11 +512,14 @@ gather_window(Store *store, const Position *present, Gathering *gathering)
 
 		gathering->end = &end;
 		scan_tables(&store->last, end.xmax, GetActiveSnapshot(), gather_row, gathering);
-		set_last(store, &end);
 		if (store->events.count > 0)
+		{
+			store->open_from = position_copy(&store->last, store->window_context);
 			remember_window(store, &end);
+		}
 		else if (store->window_count == 0)
 			set_position(store, &end);
+		set_last(store, &end);
 	} while (store->events.count == 0 && !store->at_present);
 }
 
@@ -491,9 +531,9 @@ store_open_window(Store *store, uint64_t *number, const char **lsn)
 	XLogRecPtr end;
 
 	MemoryContextReset(store->window_context);
-	events_init(&store->events, store->window_context);
-	store->next_event = 0;
+	events_init(&store->events, store->window_context, REFS_MAX);
 	store->events_window = 0;
+	store->next_event = 0;
 	StartTransactionCommand();
 	/* One snapshot for the window's end and for its rows: with two, what commits between them
 	 * would be in neither this window nor the next. */
@@ -510,8 +550,9 @@ store_open_window(Store *store, uint64_t *number, const char **lsn)
 
 	if (store->events.count == 0)
 		return false;
-	/* An asynchronous commit that a crash undoes must not have been published as a message. */
-	if (gathering.has_messages)
+	/* An asynchronous commit that a crash undoes must not have been published as a message. Where
+	 * events were left out nobody looked. */
+	if (gathering.has_messages || store->events.until != 0)
 		XLogFlush(end);
 	events_sort(&store->events);
 	snprintf(store->lsn, sizeof(store->lsn), "%X/%X", LSN_FORMAT_ARGS(end));
@@ -524,6 +565,23 @@ bool
 store_is_at_present(const Store *store)
 {
 	return store->at_present;
+}
+
+static bool
+row_is(TupleTableSlot *row, const EventRef *ref)
+{
+	return DatumGetInt64(scan_value(row, EVENT_ID)) == ref->id && row_xid(row) == ref->xid;
+}
+
+static bool
+find_by_index(TableScan *scan, const EventRef *ref)
+{
+	ScanKeyData keys[2];
+
+	keys[0] = scan_xid_key(BTEqualStrategyNumber, ref->xid);
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ref->id));
+	index_rescan(scan->scan, keys, 2, NULL, 0);
+	return index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
 }
 
 /* Tables of the outbox, opened as they are needed. */
@@ -542,20 +600,17 @@ tables_close(OpenTables *tables)
 	}
 }
 
-/* Fetches one event's row by its index entry; valid until the next call. */
+/* Fetches one event's row; valid until the next call. */
 static TupleTableSlot *
 fetch_row(OpenTables *tables, const EventRef *ref)
 {
-	TableScan  *scan = &tables->scans[ref->table];
-	ScanKeyData keys[2];
+	TableScan *scan = &tables->scans[ref->table];
 
 	CHECK_FOR_INTERRUPTS();
 	if (scan->table == NULL && !table_scan_begin(scan, ref->table, GetActiveSnapshot(), 2))
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the outbox tables are gone"));
-	keys[0] = scan_xid_key(BTEqualStrategyNumber, ref->xid);
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(ref->id));
-	index_rescan(scan->scan, keys, 2, NULL, 0);
-	if (!index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
+	if (!(table_scan_fetch(scan, ref->place) && row_is(scan->slot, ref)) &&
+		!find_by_index(scan, ref))
 		ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
 				errmsg("event %lld is gone from the outbox before it was published",
 					   (long long) ref->id),
@@ -563,24 +618,41 @@ fetch_row(OpenTables *tables, const EventRef *ref)
 	return scan->slot;
 }
 
+/* The next events of a window that has too many: as gather_window, behind those that were read. What
+ * was committed since lies behind the window's end. */
+static void
+gather_rest(Store *store)
+{
+	Gathering gathering = {.events = &store->events, .end = &store->last};
+	int64     after = store->events.until;
+
+	store->events.count = store->next_event = 0;
+	store->events.until = 0;
+	scan_tables_after(&store->open_from, store->last.xmax, after, GetActiveSnapshot(), gather_row,
+					  &gathering);
+	events_sort(&store->events);
+}
+
 size_t
 store_read(Store *store, const RelayEvent **events)
 {
 	OpenTables    tables = {0};
 	RelayEvent   *piece;
-	size_t        left = store->events.count - store->next_event;
 	size_t        count = 0;
 	Size          bytes = 0;
 	MemoryContext caller;
 
 	MemoryContextReset(store->piece_context);
-	if (left == 0)
+	if (store->next_event == store->events.count && store->events.until == 0)
 		return 0;
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	if (store->next_event == store->events.count)
+		gather_rest(store);
 	caller = MemoryContextSwitchTo(store->piece_context);
-	piece = palloc(Min(PIECE_EVENTS, left) * sizeof(RelayEvent));
-	while (count < PIECE_EVENTS && count < left && bytes < PIECE_BYTES)
+	piece = palloc(Min(PIECE_EVENTS, store->events.count - store->next_event) *
+				   sizeof(RelayEvent));
+	while (count < PIECE_EVENTS && bytes < PIECE_BYTES && store->next_event < store->events.count)
 	{
 		const EventRef *ref = &store->events.refs[store->next_event++];
 
@@ -604,25 +676,35 @@ window_begin(const Store *store, int index)
 	return index == 0 ? &store->position : &store->windows[index - 1].position;
 }
 
-/* The events of a window that is not wholly confirmed: the open one's are at hand, an older one's are
- * found again between the two snapshots. */
+/* Are the events between two ids among those of the open window that are at hand? */
+static bool
+at_hand(const Store *store, uint64 number, int64 from, int64 to)
+{
+	const EventRefs *events = &store->events;
+
+	return number == store->events_window && events->count > 0 && from >= events->refs[0].id &&
+		   to <= events->refs[events->count - 1].id;
+}
+
+/* The events between two ids of a window that is not wholly confirmed. Those that are not at hand any
+ * more are found again between the window's two snapshots. */
 static EventRefs
-events_of_window(Store *store, uint64 number)
+events_between(Store *store, uint64 number, int64 from, int64 to)
 {
 	EventRefs events;
-	Gathering gathering = {.events = &events};
+	Gathering gathering = {.events = &events, .to = to};
 	int       index = 0;
 
-	if (number == store->events_window)
+	if (at_hand(store, number, from, to))
 		return store->events;
 	while (index < store->window_count && store->windows[index].number != number)
 		index++;
 	if (index == store->window_count)
 		elog(ERROR, "window %llu is not open", (unsigned long long) number);
-	events_init(&events, CurrentMemoryContext);
+	events_init(&events, CurrentMemoryContext, SIZE_MAX);
 	gathering.end = &store->windows[index].position;
-	scan_tables(window_begin(store, index), gathering.end->xmax, GetActiveSnapshot(), gather_row,
-				&gathering);
+	scan_tables_after(window_begin(store, index), gathering.end->xmax, from - 1,
+					  GetActiveSnapshot(), gather_row, &gathering);
 	events_sort(&events);
 	return events;
 }
@@ -672,23 +754,42 @@ park_range(ParkedWriter *writer, OpenTables *tables, const EventRefs *events,
 	return parked;
 }
 
+/* How many of the ranges, from the first on, are of the same window; and the ids they span. */
+static size_t
+same_window(const ParkRange *ranges, size_t count, int64 *from, int64 *to)
+{
+	size_t same = 0;
+
+	*from = ranges[0].first_id;
+	*to = ranges[0].last_id;
+	while (same < count && ranges[same].window == ranges[0].window)
+	{
+		*from = Min(*from, ranges[same].first_id);
+		*to = Max(*to, ranges[same].last_id);
+		same++;
+	}
+	return same;
+}
+
 void
 store_park(Store *store, ParkRange *ranges, size_t count)
 {
 	OpenTables    tables = {0};
-	EventRefs     events = {0};
-	uint64        window = 0;
 	ParkedWriter *writer;
+	size_t        same;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	writer = parked_writer_begin();
-	for (size_t i = 0; i < count; i++)
+	for (size_t done = 0; done < count; done += same)
 	{
-		if (ranges[i].window != window)
-			events = events_of_window(store, ranges[i].window);
-		window = ranges[i].window;
-		ranges[i].parked = park_range(writer, &tables, &events, &ranges[i]);
+		int64     from, to;
+		EventRefs events;
+
+		same = same_window(ranges + done, count - done, &from, &to);
+		events = events_between(store, ranges[done].window, from, to);
+		for (size_t i = done; i < done + same; i++)
+			ranges[i].parked = park_range(writer, &tables, &events, &ranges[i]);
 	}
 	parked_writer_end(writer);
 	tables_close(&tables);
@@ -771,13 +872,13 @@ store_save_position(Store *store)
 
 /* ---- questions -------------------------------------------------------------------------------- */
 
-static bool
+static ScanNext
 found_one(void *context, int table, TupleTableSlot *row)
 {
 	(void) table;
 	(void) row;
 	*(bool *) context = true;
-	return false;
+	return SCAN_END;
 }
 
 bool
@@ -808,7 +909,7 @@ typedef struct Counting
 	int64       *ids;
 } Counting;
 
-static bool
+static ScanNext
 count_row(void *context, int table, TupleTableSlot *row)
 {
 	Counting   *counting = context;
@@ -818,7 +919,7 @@ count_row(void *context, int table, TupleTableSlot *row)
 	if (counting->count == 0 || created_at < *counting->oldest)
 		*counting->oldest = created_at;
 	counting->ids[counting->count++] = DatumGetInt64(scan_value(row, EVENT_ID));
-	return counting->count < counting->limit;
+	return counting->count < counting->limit ? SCAN_ROW : SCAN_END;
 }
 
 static int

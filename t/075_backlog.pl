@@ -3,6 +3,7 @@
 
 use strict;
 use warnings;
+use Digest::SHA ();
 use Outbox::Pipeline;
 use Outbox::Wait;
 use PostgreSQL::Test::Utils;
@@ -78,5 +79,40 @@ is($broker->queue_length('q'), 0, 'and nothing else');
 $pipe->sql(q(SELECT outbox.publish('q', to_jsonb(i)) FROM generate_series(1, 20000) i));
 $node->wait_published;
 is($broker->queue_length('q'), 20_000, 'a transaction of 20,000 messages');
+
+# One of more events than the relay remembers: rows of 16 keys each, of one transaction.
+$broker->purge_queue('cache-invalidation');
+$pipe->sql(q(SET outbox.max_pending_keys = 16;
+	SELECT outbox.invalidate('n:' || i) FROM generate_series(1, 16 * 70000) i));
+$node->wait_published;
+my @keys = map { @{ $broker->wait_message('cache-invalidation')->{json}{keys} } }
+  1 .. $broker->queue_length('cache-invalidation');
+is(scalar(@keys), 16 * 70_000, 'a transaction of 70,000 rows');
+is((grep { $keys[$_] ne 'n:' . ($_ + 1) } 0 .. $#keys)[0], undef, 'whose keys come in order');
+
+# Events whose window is open stay where they were seen, unless somebody rewrites the table: one of a smaller
+# transaction id comes to lie before them all.
+$broker->purge_queue('q');
+my $smaller = $node->background_psql('blog');
+$smaller->query_safe('BEGIN; SELECT pg_current_xact_id()');
+$broker->freeze;
+$pipe->sql(q(SELECT outbox.publish_bytes('', 'q', sha256(i::text::bytea) ||
+	convert_to(repeat('x', 500000), 'UTF8'), 'text/plain') FROM generate_series(1, 30) i));
+$node->wait_relay('publishing');
+$smaller->query_safe(q(SELECT outbox.publish('q', '"smaller"')));
+$smaller->query_safe('COMMIT');
+$smaller->quit;
+$pipe->sql(q(DO $$ BEGIN FOR i IN 1 .. 2000 LOOP PERFORM outbox.invalidate('later:' || i); COMMIT; END LOOP; END $$));
+my $places = q(SELECT md5(string_agg(id || ctid::text, ',' ORDER BY id)) FROM outbox.event_%s WHERE xid > '2');
+my ($table) = grep { $pipe->sql("SELECT count(*) FROM outbox.event_$_ WHERE body IS NOT NULL") > 0 } 1 .. 3;
+my $before = $pipe->sql(sprintf $places, $table);
+$pipe->sql("CLUSTER outbox.event_$table USING event_${table}_xid_id_idx");
+isnt($pipe->sql(sprintf($places, $table)), $before, 'a table is rewritten while its events are being read');
+$broker->thaw;
+$node->wait_published;
+my $expected = join ' ', map { Digest::SHA::sha256_hex($_) } 1 .. 30;
+my @bodies = map { $broker->wait_message('q')->{body} } 1 .. 31;
+is(join(' ', map { unpack 'H64', $_ } @bodies[ 0 .. 29 ]), $expected, 'each is found in its new place');
+is($bodies[30], '"smaller"', 'and the one that came later');
 
 $pipe->finish;

@@ -1,0 +1,32 @@
+/*
+ * common.h
+ *    What the programs of this folder share: the clock, PostgreSQL, percentiles. Errors end the program.
+ */
+#ifndef BENCH_COMMON_H
+#define BENCH_COMMON_H
+
+#include <libpq-fe.h>
+#include <stdint.h>
+
+void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* Of a clock that nobody sets. */
+int64_t now_us(void);
+void    pause_us(int64_t us);
+
+/* An environment variable that make sets. */
+const char *need(const char *name);
+
+/* To BENCH_PG, a connection string. */
+PGconn *connect_postgres(void);
+
+/* Runs SQL without a result of interest, and SQL that gives one number. */
+void    run_sql(PGconn *postgres, const char *sql);
+int64_t sql_number(PGconn *postgres, const char *sql);
+
+void sort_times(int64_t *times_us, int count);
+
+/* The time that this percentage of all times does not exceed; times sorted. */
+double percentile_ms(const int64_t *times_us, int count, int percent);
+
+#endif
