@@ -14,7 +14,7 @@ bool
 destinations_init(Destinations *list, uint64_t seed)
 {
 	*list = (Destinations){.bucket_count = FIRST_BUCKETS, .most = DESTINATIONS_MAX, .seed = seed};
-	list->buckets = calloc(list->bucket_count, sizeof(*list->buckets));
+	list->buckets = calloc(list->bucket_count, sizeof(Destination *));
 	return list->buckets != NULL;
 }
 
@@ -168,7 +168,7 @@ grow(Destinations *list)
 	Destinations bigger = *list;
 
 	bigger.bucket_count *= 2;
-	bigger.buckets = calloc(bigger.bucket_count, sizeof(*bigger.buckets));
+	bigger.buckets = calloc(bigger.bucket_count, sizeof(Destination *));
 	if (bigger.buckets == NULL)
 		return; /* longer chains do no harm */
 	for (Destination *d = list->newest; d != NULL; d = d->older)

@@ -18,13 +18,13 @@
 typedef struct MqUrl
 {
 	bool     tls;
-	char     host[256]; /* name or numeric address, IPv6 without brackets */
+	bool     external;  /* ?auth_mechanism=external: we are who our certificate says; needs TLS */
 	uint16_t port;      /* default 5672, 5671 with TLS */
+	char     host[256]; /* name or numeric address, IPv6 without brackets */
 	char     user[256]; /* default guest */
 	char     password[256];
 	char     vhost[256];  /* default "/" */
 	int      heartbeat_s; /* ?heartbeat=, default 10, 0 to 3600; 0: off */
-	bool     external;    /* ?auth_mechanism=external: we are who our certificate says; needs TLS */
 } MqUrl;
 
 typedef struct RedisUrl
