@@ -225,7 +225,7 @@ bench-worker: deps
 	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' bench/worker
 
 bench-recording: deps
-	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' bench/recording
+	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' ROUNDS='$(ROUNDS)' bench/recording
 
 # ---- for developers ------------------------------------------------------------------------------
 
