@@ -250,7 +250,7 @@ bench-worker: deps
 	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' MEMORY='$(MEMORY)' bench/worker
 
 bench-recording: deps
-	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' bench/recording
+	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' ROUNDS='$(ROUNDS)' bench/recording
 
 # PARTS: latency, backlog, bodies, through, writers, idle; EVENTS, THROUGH, ROUNDS, QUICK, PROFILE: see
 # bench/relay.

@@ -137,6 +137,7 @@ row_writer_begin(Oid table)
 
 	if (!writer->valid || writer->oid != table || writer->slot == NULL)
 		make_writer(writer, relation);
+	MemoryContextReset(writer->row_context); /* an error may have left a row behind */
 	writer->table = relation;
 	for (int i = 0; i < writer->index_count; i++)
 		writer->indexes[i].relation = index_open(writer->indexes[i].oid, RowExclusiveLock);
