@@ -325,7 +325,8 @@ static void
 publish(const char *port, const char *queue, long messages, long keys, int key_bytes)
 {
 	amqp_connection_state_t broker = open_broker(port);
-	char                   *body = malloc((size_t) keys * (24 + (size_t) key_bytes) + 32);
+	size_t                  room = (size_t) keys * (24 + (size_t) key_bytes) + 32;
+	char                   *body = malloc(room);
 	long                    next = 0;
 
 	if (body == NULL)
@@ -335,8 +336,8 @@ publish(const char *port, const char *queue, long messages, long keys, int key_b
 		size_t size = (size_t) sprintf(body, "{\"keys\":[");
 
 		for (long k = 0; k < keys; k++)
-			size += (size_t) sprintf(body + size, "%s\"key:%0*ld\"", k > 0 ? "," : "",
-			                         key_bytes > 4 ? key_bytes - 4 : 1, next++);
+			size += (size_t) snprintf(body + size, room - size, "%s\"key:%0*ld\"", k > 0 ? "," : "",
+			                          key_bytes > 4 ? key_bytes - 4 : 1, next++);
 		size += (size_t) sprintf(body + size, "]}");
 		if (amqp_basic_publish(broker, 1, amqp_empty_bytes, amqp_cstring_bytes(queue), 0, 0, NULL,
 		                       (amqp_bytes_t){size, body}) != AMQP_STATUS_OK)

@@ -6,6 +6,17 @@
 
 #include <stdlib.h>
 
+#define LARGE_BYTES ((size_t) 1024 * 1024)
+
+/* A large one by a quarter: its pages move without being copied, and twice a body is much. */
+static size_t
+grown(size_t capacity, size_t needed)
+{
+	if (capacity > SIZE_MAX / 2)
+		return needed;
+	return capacity < LARGE_BYTES ? capacity * 2 : capacity + capacity / 4;
+}
+
 MqResult
 mq_buffer_reserve(MqBuffer *buffer, size_t size)
 {
@@ -18,7 +29,7 @@ mq_buffer_reserve(MqBuffer *buffer, size_t size)
 	if (needed <= buffer->capacity)
 		return MQ_OK;
 	while (capacity < needed)
-		capacity = capacity > SIZE_MAX / 2 ? needed : capacity * 2;
+		capacity = grown(capacity, needed);
 	data = realloc(buffer->data, capacity);
 	if (data == NULL)
 		return MQ_NOMEM;

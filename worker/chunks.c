@@ -1,8 +1,7 @@
 /*
  * chunks.c
- *    See chunks.h. The table for merging is open addressing with linear probing; what was taken
- *    goes stale by its chunk's number instead of being removed, and is written over, or falls out when
- *    the table is made anew.
+ *    See chunks.h. The table for merging is open addressing with linear probing; the keys of a chunk
+ *    that is taken leave it, so it is as small as what waits.
  */
 #include "worker/chunks.h"
 
@@ -12,15 +11,15 @@
 #include <string.h>
 
 #define MERGE_FIRST_SLOTS 1024
+#define MERGE_KEEP_SLOTS 32768 /* a larger table is given back once empty */
 #define VERB "$6\r\nUNLINK\r\n"
 #define HEAD_BYTES (RESP_NUMBER_BYTES + sizeof(VERB) - 1) /* kept free for the command's beginning */
 
 struct MergeSlot
 {
-	uint64_t seq; /* of the chunk; 0: empty */
-	Chunk   *chunk;
-	uint32_t index;
+	Chunk   *chunk; /* NULL: empty */
 	uint32_t hash;
+	uint32_t index; /* of the key in its chunk */
 };
 
 Chunk *
@@ -123,8 +122,8 @@ chunk_append(Chunk *chunk, MqBytes prefix, MqBytes key)
 	}
 	if (!resp_append_word(&chunk->bytes, prefix, key))
 		return false;
-	chunk->keys[chunk->count].end = chunk->bytes.size - 2; /* CR LF */
-	chunk->keys[chunk->count].size = prefix.size + key.size;
+	chunk->keys[chunk->count].end = (uint32_t) (chunk->bytes.size - 2); /* CR LF */
+	chunk->keys[chunk->count].size = (uint32_t) (prefix.size + key.size);
 	chunk->count++;
 	return true;
 }
@@ -162,23 +161,43 @@ chunk_held_bytes(const Chunk *chunk)
 	return chunk->count == 0 ? 0 : chunk->bytes.size + chunk->count * CHUNKS_KEY_OVERHEAD;
 }
 
-/* Eight bytes at a time; with the address of the table as salt: who publishes cannot choose where keys
- * land. */
+/* 2^64 by the golden ratio. A product's bit knows nothing of the bits above its own: the high half is
+ * folded in, and in the end only that half counts. */
+#define GOLDEN 0x9E3779B97F4A7C15ULL
+
+static uint64_t
+mix(uint64_t hash, uint64_t word)
+{
+	hash = (hash ^ word) * GOLDEN;
+	return hash ^ hash >> 32;
+}
+
+static uint64_t
+eight_bytes(const char *at)
+{
+	uint64_t word;
+
+	memcpy(&word, at, sizeof(word));
+	return word;
+}
+
+/* Eight bytes at a time, the last ones maybe twice; with the address of the table as salt: who publishes
+ * cannot choose where keys land. */
 static uint32_t
 key_hash(const ChunkQueue *queue, MqBytes key)
 {
 	uint64_t hash = (uint64_t) (uintptr_t) queue ^ (uint64_t) key.size;
+	uint64_t word = 0;
+	size_t   i = 0;
 
-	for (size_t i = 0; i < key.size; i += sizeof(uint64_t))
-	{
-		size_t   left = key.size - i;
-		uint64_t word = 0;
-
-		memcpy(&word, key.data + i, left < sizeof(word) ? left : sizeof(word));
-		hash = (hash ^ word) * 0x9E3779B97F4A7C15ULL; /* 2^64 by the golden ratio */
-		hash ^= hash >> 32;
-	}
-	return (uint32_t) hash;
+	for (; i + sizeof(uint64_t) < key.size; i += sizeof(uint64_t))
+		hash = mix(hash, eight_bytes(key.data + i));
+	if (key.size >= sizeof(uint64_t))
+		word = eight_bytes(key.data + key.size - sizeof(uint64_t));
+	else
+		for (; i < key.size; i++)
+			word = word << 8 | (unsigned char) key.data[i];
+	return (uint32_t) (mix(hash, word) * GOLDEN >> 32);
 }
 
 static void
@@ -186,37 +205,67 @@ table_insert(ChunkQueue *queue, MergeSlot slot)
 {
 	size_t i = slot.hash & (queue->slot_count - 1);
 
-	while (queue->slots[i].seq != 0)
+	while (queue->slots[i].chunk != NULL)
 		i = (i + 1) & (queue->slot_count - 1);
 	queue->slots[i] = slot;
 	queue->slots_used++;
 }
 
-/* Makes the table anew with what is alive; it shrinks too. */
+/* Makes room for one more: at most half of the slots are used. */
 static bool
-table_rebuild(ChunkQueue *queue)
+table_reserve(ChunkQueue *queue)
 {
 	MergeSlot *old = queue->slots;
 	size_t     old_count = queue->slot_count;
-	size_t     live = 0;
-	size_t     size = MERGE_FIRST_SLOTS;
-	MergeSlot *slots;
 
-	for (size_t i = 0; i < old_count; i++)
-		live += old[i].seq > queue->taken_seq;
-	while (size < 4 * live)
-		size *= 2;
-	slots = calloc(size, sizeof(MergeSlot));
-	if (slots == NULL)
+	if (queue->slots_used < old_count / 2)
+		return true;
+	queue->slot_count = old_count == 0 ? MERGE_FIRST_SLOTS : 2 * old_count;
+	queue->slots = calloc(queue->slot_count, sizeof(MergeSlot));
+	if (queue->slots == NULL)
+	{
+		queue->slots = old;
+		queue->slot_count = old_count;
 		return false;
-	queue->slots = slots;
-	queue->slot_count = size;
+	}
 	queue->slots_used = 0;
 	for (size_t i = 0; i < old_count; i++)
-		if (old[i].seq > queue->taken_seq)
+		if (old[i].chunk != NULL)
 			table_insert(queue, old[i]);
 	free(old);
 	return true;
+}
+
+/* Closes the gap: what was displaced by it moves up. */
+static void
+table_remove(ChunkQueue *queue, const Chunk *chunk, size_t index)
+{
+	MergeSlot *slots = queue->slots;
+	size_t     mask = queue->slot_count - 1;
+	size_t     gap = chunk->keys[index].hash & mask;
+
+	while (slots[gap].chunk != chunk || slots[gap].index != index)
+		gap = (gap + 1) & mask;
+	for (size_t i = (gap + 1) & mask; slots[i].chunk != NULL; i = (i + 1) & mask)
+		if (((i - slots[i].hash) & mask) >= ((i - gap) & mask))
+		{
+			slots[gap] = slots[i];
+			gap = i;
+		}
+	slots[gap].chunk = NULL;
+	queue->slots_used--;
+}
+
+static void
+table_forget(ChunkQueue *queue, const Chunk *chunk)
+{
+	for (size_t i = 0; i < chunk->count; i++)
+		table_remove(queue, chunk, i);
+	if (queue->slots_used > 0 || queue->slot_count <= MERGE_KEEP_SLOTS)
+		return;
+	free(queue->slots);
+	queue->slots = NULL;
+	queue->slot_count = 0;
 }
 
 static bool
@@ -228,26 +277,14 @@ is_same_key(const MergeSlot *slot, MqBytes prefix, MqBytes key)
 		   memcmp(stored.data + prefix.size, key.data, key.size) == 0;
 }
 
-/* Where the key is; or NULL, and *free_slot is where it may go: over one that went stale, so that
- * they do not pile up between here and there. */
 static const MergeSlot *
-table_find(const ChunkQueue *queue, uint32_t hash, MqBytes prefix, MqBytes key,
-		   MergeSlot **free_slot)
+table_find(const ChunkQueue *queue, uint32_t hash, MqBytes prefix, MqBytes key)
 {
 	size_t i = hash & (queue->slot_count - 1);
 
-	*free_slot = NULL;
-	for (; queue->slots[i].seq != 0; i = (i + 1) & (queue->slot_count - 1))
-	{
-		MergeSlot *slot = &queue->slots[i];
-
-		if (slot->seq <= queue->taken_seq)
-			*free_slot = *free_slot == NULL ? slot : *free_slot;
-		else if (slot->hash == hash && is_same_key(slot, prefix, key))
-			return slot;
-	}
-	if (*free_slot == NULL)
-		*free_slot = &queue->slots[i];
+	for (; queue->slots[i].chunk != NULL; i = (i + 1) & (queue->slot_count - 1))
+		if (queue->slots[i].hash == hash && is_same_key(&queue->slots[i], prefix, key))
+			return &queue->slots[i];
 	return NULL;
 }
 
@@ -272,16 +309,15 @@ chunks_add(ChunkQueue *queue, MqBytes prefix, MqBytes key, uint64_t *seq)
 {
 	uint32_t         hash = key_hash(queue, key);
 	const MergeSlot *found;
-	MergeSlot       *free_slot;
 	Chunk           *chunk;
 	size_t           before;
 
-	if (queue->slots_used * 2 >= queue->slot_count && !table_rebuild(queue))
+	if (!table_reserve(queue))
 		return CHUNK_NOMEM;
-	found = table_find(queue, hash, prefix, key, &free_slot);
+	found = table_find(queue, hash, prefix, key);
 	if (found != NULL)
 	{
-		*seq = found->seq;
+		*seq = found->chunk->seq;
 		return CHUNK_MERGED;
 	}
 	chunk = open_chunk(queue, prefix.size + key.size);
@@ -290,8 +326,8 @@ chunks_add(ChunkQueue *queue, MqBytes prefix, MqBytes key, uint64_t *seq)
 	before = chunk_held_bytes(chunk);
 	if (!chunk_append(chunk, prefix, key))
 		return CHUNK_NOMEM;
-	queue->slots_used += free_slot->seq == 0;
-	*free_slot = (MergeSlot){chunk->seq, chunk, (uint32_t) (chunk->count - 1), hash};
+	chunk->keys[chunk->count - 1].hash = hash;
+	table_insert(queue, (MergeSlot){chunk, hash, (uint32_t) (chunk->count - 1)});
 	queue->held_bytes += chunk_held_bytes(chunk) - before;
 	*seq = chunk->seq;
 	return CHUNK_ADDED;
@@ -305,7 +341,10 @@ chunks_take(ChunkQueue *queue)
 	if (chunk == NULL)
 		return NULL;
 	if (chunk->seq > queue->taken_seq)
+	{
 		queue->taken_seq = chunk->seq;
+		table_forget(queue, chunk);
+	}
 	queue->held_bytes -= chunk_held_bytes(chunk);
 	return chunk;
 }

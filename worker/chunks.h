@@ -27,7 +27,8 @@ typedef struct Chunk
 	size_t        count;
 	struct
 	{
-		size_t end, size; /* of each key in bytes */
+		uint32_t end, size; /* of each key in bytes */
+		uint32_t hash;      /* of those that may be merged with */
 	} keys[DELETION_CHUNK_KEYS];
 	MqBuffer bytes; /* a command as it is sent, its beginning still to be written */
 } Chunk;
@@ -46,7 +47,7 @@ typedef struct ChunkQueue
 	uint64_t   last_seq;  /* given to the newest chunk */
 	uint64_t   taken_seq; /* chunks up to this one were taken once */
 	size_t     held_bytes;
-	MergeSlot *slots; /* where a waiting key is; slots of taken chunks are stale */
+	MergeSlot *slots; /* where a waiting key is */
 	size_t     slot_count, slots_used;
 	Chunk     *spare;
 	size_t     spare_count;

@@ -17,7 +17,7 @@
  * One that makes the broker close the channel (larger than it allows) is found by sending one at
  * a time, and held from then on.
  *
- * Bounds: 16 messages, 32 MB; then dead_letters_is_full, and the owner stops reading the queue.
+ * Bounds: 16 messages, 16 MB or one message; then dead_letters_is_full, and the owner stops reading the queue.
  */
 #ifndef WORKER_DEAD_LETTER_H
 #define WORKER_DEAD_LETTER_H
@@ -27,7 +27,7 @@
 #include "worker/tags.h"
 
 #define DEAD_LETTERS_MAX_COUNT 16
-#define DEAD_LETTERS_MAX_BYTES ((size_t) 32 * 1024 * 1024)
+#define DEAD_LETTERS_MAX_BYTES ((size_t) 16 * 1024 * 1024)
 #define DEAD_LETTERS_ERROR_HEADER "x-outbox-error"
 
 typedef struct DeadLetters DeadLetters;

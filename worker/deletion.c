@@ -490,11 +490,12 @@ static void
 keep_probe(Deletion *deletion, const Chunk *chunk)
 {
 	Chunk *probe = chunk_get(&deletion->keys);
+	bool   fine = probe != NULL;
 
-	for (size_t i = 0; probe != NULL && i < chunk->count; i++)
+	for (size_t i = 0; fine && i < chunk->count; i++)
+		fine = chunk_append(probe, mq_bytes(NULL, 0), chunk_key(chunk, i));
+	if (!fine)
 	{
-		if (chunk_append(probe, mq_bytes(NULL, 0), chunk_key(chunk, i)))
-			continue;
 		chunk_release(&deletion->keys, probe);
 		probe = NULL;
 	}

@@ -12,6 +12,7 @@
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,11 +20,21 @@
 #include <sys/signalfd.h>
 
 #define EXIT_USAGE 2
+#define LARGE_BYTES (1024 * 1024)
 
 static const char *
 environment(const char *name)
 {
 	return getenv(name);
+}
+
+/* What a giant message took goes back to the kernel once it is done. Left alone, malloc would take its
+ * size for the usual one, and keep as much. */
+static void
+keep_memory_small(void)
+{
+	mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+	mallopt(M_TRIM_THRESHOLD, LARGE_BYTES);
 }
 
 /* The descriptor to wait for, -1 on failure. */
@@ -69,6 +80,7 @@ main(int argc, char **argv)
 	ConfigOutcome       outcome = config_load(&config, argc, argv, environment, error);
 
 	config_wipe_arguments(argc, argv);
+	keep_memory_small();
 	signal(SIGPIPE, SIG_IGN);
 	switch (outcome)
 	{

@@ -344,7 +344,8 @@ const Option options[] = {
 	{"amqp-url", "OUTBOX_AMQP_URL", "amqp://guest:guest@localhost:5672/%2f", "URL",
 	 parse_amqp_url, NULL,
 	 "the broker: amqp://user:password@host:port/vhost?heartbeat=10 or amqps://...;\n"
-	 "several, separated by commas, are tried in turn"},
+	 "several, separated by commas, are tried in turn; with amqps:// and\n"
+	 "?auth_mechanism=external our certificate is the login, without a password"},
 	{"amqp-password-file", "OUTBOX_AMQP_PASSWORD_FILE", "", "FILE",
 	 parse_amqp_password_file, NULL, "its first line takes the place of the password in --amqp-url"},
 	{"amqp-ca-file", "OUTBOX_AMQP_CA_FILE", "", "FILE", parse_amqp_ca_file, NULL,
