@@ -85,12 +85,14 @@ SELECT keys, patterns, payload FROM outbox.event WHERE id > :start ORDER BY id;
 SET ROLE outbox_monitor;
 SELECT trigger, templates, condition FROM outbox.watched WHERE relation = 'roles_table'::regclass;
 SELECT pending_events >= 0 AS lag, (SELECT state IS NOT NULL FROM outbox.relay) AS relay FROM outbox.lag;
+SELECT relation, state IN ('current', 'empty', 'full', 'waiting') AS state FROM outbox.rotation;
 SELECT count(id) > 0 AS events FROM outbox.event;
 SELECT keys, payload FROM outbox.event;
 SELECT * FROM outbox.event;
 SELECT * FROM outbox.instance;
 SELECT outbox.publish('q', '1');
 SELECT outbox.restart_relay();
+SELECT outbox.rotate();
 SELECT outbox.adopt();
 
 -- who operates is granted just that
