@@ -121,7 +121,7 @@ take_slot(Oid database)
 	slot->confirmed = false;
 	slot->holder_pid = slot->relay_pid = 0;
 	slot->relay_latch = NULL;
-	slot->start_after = 0;
+	slot->start_after_us = 0;
 	slot->broker[0] = slot->last_error[0] = '\0';
 	slot->last_error_at = slot->connected_at = slot->last_confirmed_at = 0;
 	slot->position.valid = false;
@@ -150,7 +150,7 @@ shmem_want(Oid database)
 	else
 	{
 		slot->wanted = true;
-		slot->start_after = 0;
+		slot->start_after_us = 0;
 	}
 	if (outbox_shared->launcher_latch != NULL)
 		SetLatch(outbox_shared->launcher_latch);

@@ -65,7 +65,7 @@ typedef struct OutboxSlot
 	int         holder_pid; /* backend that keeps the relay away (DROP DATABASE ...); 0: none */
 	int         relay_pid;  /* 0: not running */
 	Latch      *relay_latch; /* of the running relay, else NULL */
-	TimestampTz start_after; /* the launcher waits so long before the next start */
+	int64       start_after_us; /* the launcher starts none before; CLOCK_MONOTONIC, 0: at once */
 
 	/* atomics */
 	pg_atomic_uint32 current_table; /* 0 to EVENT_TABLES - 1: where writers insert */

@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
@@ -123,17 +124,23 @@ outbox_relay_status(PG_FUNCTION_ARGS)
 
 /* ---- asking the relay ------------------------------------------------------------------------- */
 
-/* Waits until `request` is served or the time is over. */
+/* Waits until `request` is served or the time is over, by a clock that nobody sets. */
 static bool
-wait_for_served(OutboxSlot *slot, uint64 request, TimestampTz until)
+wait_for_served(OutboxSlot *slot, uint64 request, long limit_ms)
 {
-	bool served;
+	instr_time began;
+	bool       served;
 
+	INSTR_TIME_SET_CURRENT(began);
 	ConditionVariablePrepareToSleep(&slot->served_changed);
 	while (!(served = pg_atomic_read_u64(&slot->served) >= request))
 	{
-		long left_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		instr_time passed;
+		long       left_ms;
 
+		INSTR_TIME_SET_CURRENT(passed);
+		INSTR_TIME_SUBTRACT(passed, began);
+		left_ms = limit_ms - (long) INSTR_TIME_GET_MILLISEC(passed);
 		if (left_ms <= 0)
 			break;
 		(void) ConditionVariableTimedSleep(&slot->served_changed, left_ms, PG_WAIT_EXTENSION);
@@ -146,8 +153,9 @@ Datum
 outbox_wait_published(PG_FUNCTION_ARGS)
 {
 	Datum       timeout = PG_GETARG_DATUM(0);
-	TimestampTz until = DatumGetTimestampTz(DirectFunctionCall2(
-		timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()), timeout));
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until = DatumGetTimestampTz(
+		DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), timeout));
 	OutboxSlot *slot = shmem_mine();
 	uint64      request;
 
@@ -160,7 +168,7 @@ outbox_wait_published(PG_FUNCTION_ARGS)
 		        errhint("Add pg_outbox to shared_preload_libraries and restart the server."));
 	request = pg_atomic_add_fetch_u64(&slot->requested, 1);
 	shmem_wake_relay();
-	PG_RETURN_BOOL(wait_for_served(slot, request, until));
+	PG_RETURN_BOOL(wait_for_served(slot, request, TimestampDifferenceMilliseconds(now, until)));
 }
 
 Datum

@@ -2,7 +2,7 @@
  * attach.c
  *    Taking and leaving a slot.
  *
- * A relay that ends by an ERROR is started again after RESTART_AFTER_MS; one that left on purpose
+ * A relay that ends by an ERROR is started again after RESTART_AFTER_US; one that left on purpose
  * at once, or never.
  */
 #include "postgres.h"
@@ -10,11 +10,12 @@
 #include "relay/attach.h"
 
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
 #include "relay/reporting.h"
 #include "storage/ipc.h"
-#include "utils/timestamp.h"
+#include "wire/stream.h"
 
-#define RESTART_AFTER_MS 1000
+#define RESTART_AFTER_US INT64CONST(1000000)
 
 static OutboxSlot *attached = NULL;
 static Oid         attached_database;
@@ -30,10 +31,7 @@ detach(int code, Datum arg)
 	{
 		attached->relay_pid = 0;
 		attached->relay_latch = NULL;
-		attached->start_after = left_on_purpose
-									? 0
-									: TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-																  RESTART_AFTER_MS);
+		attached->start_after_us = left_on_purpose ? 0 : mq_clock_us() + RESTART_AFTER_US;
 		pg_atomic_write_u32(&attached->state, RELAY_NOT_RUNNING);
 	}
 	if (outbox_shared->launcher_latch != NULL)
@@ -94,12 +92,26 @@ leave_for_good(void)
 	proc_exit(0);
 }
 
+/* The reason why the last relay left, which has connected to nothing since? */
+static bool
+is_known(OutboxSlot *slot, const char *reason)
+{
+	bool known;
+
+	LWLockAcquire(&slot->text_lock, LW_SHARED);
+	known = strcmp(slot->last_error, reason) == 0 && slot->connected_at <= slot->last_error_at;
+	LWLockRelease(&slot->text_lock);
+	return known;
+}
+
 void
 leave_unwanted(OutboxSlot *slot, const char *reason)
 {
-	report_state(slot, RELAY_NOT_RUNNING, reason);
+	report_state(slot, RELAY_NOT_RUNNING, is_known(slot, reason) ? NULL : reason);
 	LWLockAcquire(&outbox_shared->lock, LW_EXCLUSIVE);
-	slot->wanted = false;
+	/* A reload that came meanwhile may be the cure: the next relay is to see it. */
+	if (!ConfigReloadPending)
+		slot->wanted = false;
 	slot->confirmed = true;
 	LWLockRelease(&outbox_shared->lock);
 	left_on_purpose = true;

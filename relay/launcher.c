@@ -36,12 +36,17 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
+#include "wire/stream.h"
 
-#define NO_WORKER_RETRY_MS 10000 /* max_worker_processes is used up */
-#define HOLDER_LOOK_MS 1000      /* does the backend that keeps a relay away still live? */
+#define NO_WORKER_RETRY_US INT64CONST(10000000) /* max_worker_processes is used up */
+#define HOLDER_LOOK_US INT64CONST(1000000) /* does the backend that keeps a relay away still live? */
+#define NEVER_US PG_INT64_MAX
 
 /* What this launcher started, by slot. */
 static BackgroundWorkerHandle *handles[OUTBOX_MAX_DATABASES];
+
+/* By slot: the last try to start its relay found no free worker slot. */
+static bool starved[OUTBOX_MAX_DATABASES];
 
 /* Databases that are still to be probed. */
 static List *unprobed = NIL;
@@ -133,49 +138,68 @@ drop_dead_holder(OutboxSlot *slot)
 	LWLockRelease(&outbox_shared->lock);
 }
 
-/* The database of a slot whose relay is to be started now; InvalidOid: none is. *due: when a start
- * becomes due, if earlier than what it holds. */
+/* The database of a slot whose relay is to be started now; InvalidOid: none is. *due_us becomes the
+ * time at which a start becomes due, if that is earlier. */
 static Oid
-start_is_due(OutboxSlot *slot, TimestampTz now, TimestampTz *due)
+start_is_due(int slot_number, int64 now_us, int64 *due_us)
 {
-	Oid database = InvalidOid;
-
-	TimestampTz at;
+	OutboxSlot *slot = &outbox_shared->slots[slot_number];
+	Oid         database = InvalidOid;
+	int64       at_us;
 
 	LWLockAcquire(&outbox_shared->lock, LW_SHARED);
-	at = slot->start_after;
+	at_us = slot->start_after_us;
 	/* A holder that is terminated says nothing. */
 	if (slot->holder_pid != 0)
-		at = Max(at, TimestampTzPlusMilliseconds(now, HOLDER_LOOK_MS));
-	if (OidIsValid(slot->database) && slot->wanted && slot->relay_pid == 0)
+		at_us = Max(at_us, now_us + HOLDER_LOOK_US);
+	if (!slot->wanted)
+		starved[slot_number] = false;
+	else if (OidIsValid(slot->database) && slot->relay_pid == 0)
 	{
-		if (at <= now)
+		if (at_us <= now_us)
 			database = slot->database;
-		else if (*due == 0 || at < *due)
-			*due = at;
+		else
+			*due_us = Min(*due_us, at_us);
 	}
 	LWLockRelease(&outbox_shared->lock);
 	return database;
 }
 
-static void
-start_failed(OutboxSlot *slot, TimestampTz now, TimestampTz *due)
+static bool
+any_is_starved(void)
 {
-	static const char reason[] =
-		"no background worker slot is free for the relay: raise max_worker_processes";
-	bool is_new;
+	for (int i = 0; i < OUTBOX_MAX_DATABASES; i++)
+	{
+		if (starved[i])
+			return true;
+	}
+	return false;
+}
 
-	LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
-	is_new = strcmp(slot->last_error, reason) != 0;
-	strlcpy(slot->last_error, reason, sizeof(slot->last_error));
-	slot->last_error_at = now;
-	LWLockRelease(&slot->text_lock);
-	if (is_new)
-		ereport(LOG, errmsg("could not start an outbox relay"), errdetail("No background worker slot is free."),
+/* The log has it once for as long as it lasts; the view of each database, too. */
+static void
+start_failed(int slot_number, int64 now_us, int64 *due_us)
+{
+	OutboxSlot *slot = &outbox_shared->slots[slot_number];
+
+	if (!any_is_starved())
+		ereport(LOG, errmsg("could not start an outbox relay"),
+				errdetail("No background worker slot is free."),
 				errhint("Raise max_worker_processes. Events are recorded and wait."));
-	slot->start_after = TimestampTzPlusMilliseconds(now, NO_WORKER_RETRY_MS);
-	if (*due == 0 || slot->start_after < *due)
-		*due = slot->start_after;
+	if (!starved[slot_number])
+	{
+		LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
+		strlcpy(slot->last_error,
+				"no background worker slot is free for the relay: raise max_worker_processes",
+				sizeof(slot->last_error));
+		slot->last_error_at = GetCurrentTimestamp();
+		LWLockRelease(&slot->text_lock);
+	}
+	starved[slot_number] = true;
+	LWLockAcquire(&outbox_shared->lock, LW_EXCLUSIVE);
+	slot->start_after_us = now_us + NO_WORKER_RETRY_US;
+	LWLockRelease(&outbox_shared->lock);
+	*due_us = Min(*due_us, now_us + NO_WORKER_RETRY_US);
 }
 
 static bool
@@ -210,13 +234,33 @@ database_exists(Oid database)
 	return exists;
 }
 
-/* Starts what is due. Gives when the next start becomes due; 0: none will by itself. */
-static TimestampTz
+/* Where a relay has ended its worker slot may be what others wait for. */
+static void
+retry_starved(void)
+{
+	bool ended = false;
+
+	for (int i = 0; i < OUTBOX_MAX_DATABASES; i++)
+		ended = (handles[i] != NULL && !is_running(i)) || ended;
+	if (!ended)
+		return;
+	LWLockAcquire(&outbox_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < OUTBOX_MAX_DATABASES; i++)
+	{
+		if (starved[i])
+			outbox_shared->slots[i].start_after_us = 0;
+	}
+	LWLockRelease(&outbox_shared->lock);
+}
+
+/* Starts what is due. Gives when the next start becomes due; NEVER_US: none will by itself. */
+static int64
 start_relays(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz due = 0;
+	int64 now_us = mq_clock_us();
+	int64 due_us = NEVER_US;
 
+	retry_starved();
 	for (int i = 0; i < OUTBOX_MAX_DATABASES; i++)
 	{
 		OutboxSlot *slot = &outbox_shared->slots[i];
@@ -225,15 +269,17 @@ start_relays(void)
 		if (is_running(i))
 			continue;
 		drop_dead_holder(slot);
-		database = start_is_due(slot, now, &due);
+		database = start_is_due(i, now_us, &due_us);
 		if (!OidIsValid(database))
 			continue;
 		if (!database_exists(database))
 			shmem_forget(database);
 		else if (!start_relay(i, database))
-			start_failed(slot, now, &due);
+			start_failed(i, now_us, &due_us);
+		else
+			starved[i] = false;
 	}
-	return due;
+	return due_us;
 }
 
 /* Has the present probe found the extension, or gone? */
@@ -241,18 +287,19 @@ static bool
 probe_is_over(void)
 {
 	int  number;
-	bool over;
+	bool over, later;
 
 	if (probing == NULL)
 		return true;
 	number = (int) (probing - outbox_shared->slots);
 	LWLockAcquire(&outbox_shared->lock, LW_SHARED);
 	over = probing->confirmed || !OidIsValid(probing->database);
+	later = probing->start_after_us > 0;
 	LWLockRelease(&outbox_shared->lock);
 	if (over)
 		return true;
 	/* Ended without finding out: it is started again, and another database may be looked at. */
-	return !is_running(number) && probing->start_after > 0;
+	return !is_running(number) && later;
 }
 
 /* One database after the other, so that a server of a thousand needs one worker for it. */
@@ -282,15 +329,15 @@ forget_launcher(int code, Datum arg)
 }
 
 static void
-wait_for_work(TimestampTz due)
+wait_for_work(int64 due_us)
 {
 	int  events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
 	long timeout_ms = -1;
 
-	if (due != 0)
+	if (due_us != NEVER_US)
 	{
 		events |= WL_TIMEOUT;
-		timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), due) + 1;
+		timeout_ms = (long) (Max(due_us - mq_clock_us(), 0) / 1000) + 1;
 	}
 	(void) WaitLatch(MyLatch, events, timeout_ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);

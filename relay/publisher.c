@@ -198,9 +198,8 @@ void
 publisher_on_ready(Publisher *publisher, int64_t now_us)
 {
 	publisher->ready = true;
-	publisher->confirm_since_us = now_us;
+	publisher->ready_at_us = publisher->confirm_since_us = now_us;
 	publisher->parking_due_us = 0;
-	backoff_reset(&publisher->connect_backoff);
 	enter_connected(publisher);
 }
 
@@ -263,6 +262,9 @@ publisher_on_lost(Publisher *publisher, int code, const char *reason, int64_t no
 	publisher_set_error(publisher, reason);
 	if (is_about_a_message(code))
 		suspect_those_under_way(publisher, reason);
+	/* One that was of use. A peer that takes every login and hangs up is not asked ten times a second. */
+	if (publisher->ready && now_us >= publisher->ready_at_us + PUBLISHER_STEADY_US)
+		backoff_reset(&publisher->connect_backoff);
 	publisher->ready = publisher->blocked = publisher->reopen = false;
 	unconfirmed_channel_lost(&publisher->unconfirmed);
 	if (is_about_a_message(code) && only != NULL && ++only->strikes == PUBLISHER_STRIKES)
@@ -337,6 +339,7 @@ on_confirmed(void *context, OutMessage *message)
 	Publisher *publisher = answer->publisher;
 
 	publisher->counters.confirmed++;
+	backoff_reset(&publisher->connect_backoff);
 	publisher->counters.messages++;
 	publisher->counters.events += message->events;
 	publisher->counters.keys += message->keys;

@@ -38,6 +38,7 @@
 #define PUBLISHER_RETRY_FIRST_US 100000
 #define PUBLISHER_STRIKES 3 /* connections closed over a message that was alone under way */
 #define PUBLISHER_CONNECT_LIMIT_US 5000000 /* a broker that restarts is found again soon after */
+#define PUBLISHER_STEADY_US 10000000 /* a connection that lasted so long was a good one; or one with a confirm */
 #define PUBLISHER_NEVER INT64_MAX
 
 typedef enum PublisherState

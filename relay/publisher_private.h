@@ -59,6 +59,7 @@ struct Publisher
 	bool    progress;     /* something was settled since a channel was closed last */
 	int64_t reopen_at_us;
 	Backoff reopen_backoff;
+	int64_t ready_at_us;
 	int64_t confirm_since_us; /* the confirm limit counts from here, or from the sending */
 
 	Destinations destinations;

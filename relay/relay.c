@@ -17,6 +17,7 @@
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "extension/compat.h"
+#include "extension/event.h"
 #include "extension/settings.h"
 #include "extension/shmem.h"
 #include "extension/version.h"
@@ -540,6 +541,40 @@ check_version(Relay *relay)
 		leave_unwanted(relay->slot, problem);
 }
 
+static bool
+extension_is_there(void)
+{
+	bool there;
+
+	StartTransactionCommand();
+	there = OidIsValid(event_table_oid(0));
+	CommitTransactionCommand();
+	return there;
+}
+
+/* DROP EXTENSION while a position is being saved fails that, and is no failure. */
+static void
+run_while_wanted(Relay *relay)
+{
+	PG_TRY();
+	{
+		run(relay);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(TopMemoryContext);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		if (!extension_is_there())
+			leave_for_good();
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+}
+
 void
 outbox_relay_main(Datum main_arg)
 {
@@ -555,6 +590,8 @@ outbox_relay_main(Datum main_arg)
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	pin_settings();
 	reload_remember();
+	if (!extension_is_there())
+		leave_for_good();
 	if (setting_run_on[0] != '\0' && strcmp(setting_run_on, cluster_name) != 0)
 		leave_unwanted(relay->slot, "outbox.run_on names another cluster_name than this server's");
 	check_version(relay);
@@ -574,7 +611,7 @@ outbox_relay_main(Datum main_arg)
 	case STORE_OPENED:
 		confirm_slot(relay->slot);
 		relay_start(relay);
-		run(relay);
+		run_while_wanted(relay);
 		break;
 	}
 }

@@ -273,6 +273,28 @@ position_from_the_future(const Position *position)
 	return position->xmax > U64FromFullTransactionId(ReadNextFullTransactionId());
 }
 
+static ScanNext
+found_one(void *context, int table, TupleTableSlot *row)
+{
+	(void) table;
+	(void) row;
+	*(bool *) context = true;
+	return SCAN_END;
+}
+
+/* An event of a transaction that is still to come here: of another cluster. It would wait in silence,
+ * and go out when that id comes. */
+static bool
+event_from_the_future(void)
+{
+	uint64   next = U64FromFullTransactionId(ReadNextFullTransactionId());
+	Position present = {.xmin = next, .xmax = next};
+	bool     found = false;
+
+	scan_tables(&present, SCAN_NO_END, GetActiveSnapshot(), found_one, &found);
+	return found;
+}
+
 static bool
 store_is_paused(const Store *store, const char **reason)
 {
@@ -307,6 +329,12 @@ store_open(OutboxSlot *slot, Store **result, const char **reason)
 	{
 		opening = STORE_COPIED;
 		*reason = "the outbox's position lies in the future of this cluster's transaction ids: "
+				  "see outbox.adopt()";
+	}
+	if (opening == STORE_OPENED && event_from_the_future())
+	{
+		opening = STORE_COPIED;
+		*reason = "the outbox holds an event from the future of this cluster's transaction ids: "
 				  "see outbox.adopt()";
 	}
 	if (opening == STORE_OPENED && store_is_paused(store, reason))
@@ -871,15 +899,6 @@ store_save_position(Store *store)
 }
 
 /* ---- questions -------------------------------------------------------------------------------- */
-
-static ScanNext
-found_one(void *context, int table, TupleTableSlot *row)
-{
-	(void) table;
-	(void) row;
-	*(bool *) context = true;
-	return SCAN_END;
-}
 
 bool
 store_table_has_unpublished(const Store *store, int table)

@@ -3,6 +3,8 @@
 
 use strict;
 use warnings;
+use Outbox::FakeBroker;
+use Outbox::Pipeline;
 use Outbox::Postgres;
 use Outbox::Wait;
 use PostgreSQL::Test::Utils;
@@ -75,7 +77,18 @@ is(recorded(), qq($pending
 {blogs:all} {blog:*,author:*:blogs}), 'with ENABLE ALWAYS they do, by old and new row');
 is($node->safe_psql('replica', q(SELECT problem IS NULL FROM outbox.watched)), 't', 'which is no problem');
 
-# Emptying the origin's outbox empties nobody else's.
+# A rotation at the origin empties nobody else's outbox; nor does its relay's saving of a position go there.
+my $broker = Outbox::FakeBroker->start(dir => Outbox::Pipeline::work_folder());
+$node->safe_psql('postgres', "ALTER DATABASE origin SET outbox.$_") for "amqp_url = '${\ $broker->url }'", "run_on = ''";
+$node->reload;
+$node->wait_published('origin');
+poll_until('the origin to rotate', sub { $node->safe_psql('origin', 'SELECT count(*) FROM outbox.event') eq '0' });
+$node->safe_psql('origin', q(INSERT INTO blogs VALUES (6, 6, 'after the rotation')));
+wait_applied();
+like(recorded(), qr/^\Q$pending\E/, q(the origin's outbox was rotated, the subscriber still has its events));
+is($node->safe_psql('replica', q(SELECT string_agg(title, ',') FROM blogs WHERE id = 6)), 'after the rotation', 'and goes on');
+
+# Nor does emptying it by hand.
 $node->safe_psql('origin', 'SELECT outbox.adopt()');
 $node->safe_psql('origin', q(INSERT INTO blogs VALUES (5, 5, 'five')));
 wait_applied();

@@ -64,6 +64,29 @@ $node->start;
 like($node->wait_relay('copied', 'copy')->{last_error}, qr/future/,
 	'a position in the future is not trusted');
 
+# So does a single event of such a transaction: nothing is skipped, and nothing sent when its id comes.
+$node->safe_psql('copy', 'SELECT outbox.adopt()');
+$node->wait_relay('idle', 'copy');
+$node->safe_psql('copy', q(SELECT outbox.pause(); SELECT outbox.publish('q', '"foreign"')));
+$node->safe_psql('copy', qq(UPDATE outbox.event_$_ SET xid = '900000000' WHERE payload = '"foreign"')) for 1 .. 3;
+$node->safe_psql('copy', q(SELECT outbox.resume()));
+like($node->wait_relay('copied', 'copy')->{last_error}, qr/event from the future/, 'nor is an event from there');
+is($broker->queue_length('q'), 0, 'it is not sent');
+
+# Rows that a dump brings along are none of ours.
+my $rows = $node->safe_psql('blog', q(SELECT count(*) FROM outbox.event_1));
+$node->safe_psql('blog', q(
+	CREATE TABLE dumped AS TABLE outbox.event_1;
+	INSERT INTO dumped SELECT * FROM outbox.event_2;
+	INSERT INTO dumped SELECT * FROM outbox.event_3));
+for my $number (1 .. 3)
+{
+	$node->safe_psql('blog', qq(COPY dumped TO '${\ $pipe->dir }/rows'));
+	$node->safe_psql('blog', qq(COPY outbox.event_$number FROM '${\ $pipe->dir }/rows'));
+}
+cmp_ok($node->safe_psql('blog', 'SELECT count(*) FROM dumped'), '>', 0, 'rows of a dump');
+is($node->safe_psql('blog', q(SELECT count(*) FROM outbox.event_1)), $rows, '... are not taken in');
+
 # An outbox that never held an event, as in a template, adopts itself.
 $node->safe_psql('postgres', 'CREATE DATABASE pattern');
 $node->safe_psql('pattern', 'CREATE EXTENSION pg_outbox');

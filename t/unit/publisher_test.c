@@ -553,6 +553,40 @@ live(int times)
 	}
 }
 
+/* A peer that takes every login and hangs up is not asked ten times a second. */
+static void
+a_connection_of_no_use_does_not_end_the_backoff(void **state)
+{
+	int64_t due = 0;
+
+	(void) state;
+	for (int i = 0; i < 20; i++)
+	{
+		connected();
+		lose();
+		due = step() - now_us;
+		now_us += due;
+	}
+	assert_true(due > PUBLISHER_CONNECT_LIMIT_US / 4);
+	connected();
+	commit(1);
+	step();
+	answer_all();
+	lose();
+	due = step() - now_us;
+	assert_true(due <= 2 * PUBLISHER_RETRY_FIRST_US);
+	now_us += due;
+	for (int i = 0; i < 20; i++)
+	{
+		connected();
+		now_us += i < 19 ? 0 : PUBLISHER_STEADY_US;
+		lose();
+		due = step() - now_us;
+		now_us += due;
+	}
+	assert_true(due <= 2 * PUBLISHER_RETRY_FIRST_US);
+}
+
 static void
 a_returned_message_parks_its_destination_and_the_others_flow(void **state)
 {
@@ -1129,6 +1163,7 @@ main(void)
 		TEST(the_position_moves_when_all_of_a_window_is_confirmed),
 		TEST(a_lost_connection_sends_again_what_was_not_confirmed),
 		TEST(reconnecting_backs_off),
+		TEST(a_connection_of_no_use_does_not_end_the_backoff),
 		TEST(a_returned_message_parks_its_destination_and_the_others_flow),
 		TEST(the_first_parked_event_is_tried_with_growing_delays),
 		TEST(once_it_is_accepted_more_and_more_follow_in_order_until_it_is_open),
