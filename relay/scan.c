@@ -25,6 +25,13 @@ table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count)
 	if (!OidIsValid(oid))
 		return false;
 	scan->table = table_open(oid, AccessShareLock);
+	scan->pages = RelationGetNumberOfBlocks(scan->table);
+	if (scan->pages == 0)
+	{
+		/* Two of three are, most of the time. What the snapshot sees was written before it. */
+		table_close(scan->table, AccessShareLock);
+		return false;
+	}
 	indexes = RelationGetIndexList(scan->table);
 	if (list_length(indexes) != 1)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -33,7 +40,6 @@ table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count)
 				errhint("Drop the indexes that were added to it."));
 	scan->index = index_open(linitial_oid(indexes), AccessShareLock);
 	scan->slot = table_slot_create(scan->table, NULL);
-	scan->pages = RelationGetNumberOfBlocks(scan->table);
 	scan->scan = index_beginscan(scan->table, scan->index, snapshot, key_count, 0);
 	list_free(indexes);
 	return true;

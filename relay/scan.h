@@ -29,7 +29,7 @@ typedef struct TableScan
 } TableScan;
 
 /* Opens table `number` for reading with a snapshot; key_count: keys of each index_rescan. false: there
- * is no such table. */
+ * is no such table, or nothing in it. */
 bool table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count);
 void table_scan_end(TableScan *scan);
 
