@@ -86,7 +86,7 @@ struct Store
 	int          window_count, window_capacity;
 	uint64       last_number;
 
-	int64 tick_id;       /* of the last tick that ended a window; 0: none */
+	int64 tick_id;       /* of the last tick that ended a window or lies behind; 0: none */
 	bool  at_present;    /* the newest window ends now, not at a tick */
 
 	Position  open_from; /* where the open window begins; it ends at `last` */
@@ -456,9 +456,10 @@ set_last(Store *store, const Position *position)
 }
 
 /* The first tick of one table behind the last one used that is newer than the last window and not
- * newer than the present. false: none. */
+ * newer than the present. false: none. Ticks that are too old will always be: they are not looked at
+ * again. */
 static bool
-find_tick(const Store *store, TableScan *scan, const Position *present, int64 *id, Position *tick)
+find_tick(Store *store, TableScan *scan, const Position *present, int64 *id, Position *tick)
 {
 	ScanKeyData keys[2];
 	bool        found = false;
@@ -471,8 +472,11 @@ find_tick(const Store *store, TableScan *scan, const Position *present, int64 *i
 		CHECK_FOR_INTERRUPTS();
 		*id = DatumGetInt64(scan_value(scan->slot, EVENT_ID));
 		*tick = position_from_datum(scan_value(scan->slot, EVENT_SNAPSHOT));
-		found = position_ended(tick) > position_ended(&store->last) &&
-				position_not_older(&store->last, tick) && position_not_older(tick, present);
+		if (position_ended(tick) > position_ended(&store->last) &&
+			position_not_older(&store->last, tick))
+			found = position_not_older(tick, present);
+		else
+			store->tick_id = Max(store->tick_id, *id);
 	}
 	return found;
 }
