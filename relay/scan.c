@@ -22,9 +22,18 @@ table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count)
 	Oid   oid = event_table_oid(number);
 	List *indexes;
 
+	scan->table = NULL;
 	if (!OidIsValid(oid))
 		return false;
 	scan->table = table_open(oid, AccessShareLock);
+	scan->pages = RelationGetNumberOfBlocks(scan->table);
+	if (scan->pages == 0)
+	{
+		/* As one or two of three are most of the time. What the snapshot sees was written before. */
+		table_close(scan->table, AccessShareLock);
+		scan->table = NULL;
+		return false;
+	}
 	indexes = RelationGetIndexList(scan->table);
 	if (list_length(indexes) != 1)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -33,7 +42,6 @@ table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count)
 				errhint("Drop the indexes that were added to it."));
 	scan->index = index_open(linitial_oid(indexes), AccessShareLock);
 	scan->slot = table_slot_create(scan->table, NULL);
-	scan->pages = RelationGetNumberOfBlocks(scan->table);
 	scan->scan = index_beginscan(scan->table, scan->index, snapshot, key_count, 0);
 	list_free(indexes);
 	return true;
@@ -46,6 +54,23 @@ table_scan_end(TableScan *scan)
 	ExecDropSingleTupleTableSlot(scan->slot);
 	index_close(scan->index, AccessShareLock);
 	table_close(scan->table, AccessShareLock);
+}
+
+void
+table_scans_begin(TableScans *scans, Snapshot snapshot, int key_count)
+{
+	for (int number = 0; number < EVENT_TABLES; number++)
+		(void) table_scan_begin(&scans->tables[number], number, snapshot, key_count);
+}
+
+void
+table_scans_end(TableScans *scans)
+{
+	for (int number = 0; number < EVENT_TABLES; number++)
+	{
+		if (scans->tables[number].table != NULL)
+			table_scan_end(&scans->tables[number]);
+	}
 }
 
 bool
@@ -106,22 +131,18 @@ scan_range(TableScan *scan, const ScanRows *rows, ScanKeyData xid, ScanKeyData x
 }
 
 static bool
-scan_rows(const Position *position, uint64 end, Snapshot snapshot, const ScanRows *rows)
+scan_rows(TableScan *scan, const Position *position, uint64 end, const ScanRows *rows)
 {
-	TableScan   scan;
 	ScanKeyData below = scan_xid_key(BTLessStrategyNumber, end);
 	bool        more;
 
-	if (!table_scan_begin(&scan, rows->number, snapshot, rows->after == 0 ? 2 : 3))
-		return true;
-	more = scan_range(&scan, rows,
+	more = scan_range(scan, rows,
 					  scan_xid_key(BTGreaterEqualStrategyNumber,
 								   Max(position->xmax, (uint64) EVENT_XID_FIRST)),
 					  below);
 	for (size_t i = 0; more && i < position->xid_count; i++)
-		more = scan_range(&scan, rows, scan_xid_key(BTEqualStrategyNumber, position->xids[i]),
+		more = scan_range(scan, rows, scan_xid_key(BTEqualStrategyNumber, position->xids[i]),
 						  below);
-	table_scan_end(&scan);
 	return more;
 }
 
@@ -129,20 +150,49 @@ bool
 scan_table(const Position *position, uint64 end, Snapshot snapshot, int number,
 		   RowFunction function, void *context)
 {
-	ScanRows rows = {.number = number, .function = function, .context = context};
+	ScanRows  rows = {.number = number, .function = function, .context = context};
+	TableScan scan;
+	bool      more;
 
-	return scan_rows(position, end, snapshot, &rows);
+	if (!table_scan_begin(&scan, number, snapshot, 2))
+		return true;
+	more = scan_rows(&scan, position, end, &rows);
+	table_scan_end(&scan);
+	return more;
+}
+
+static void
+scan_all_rows(TableScans *scans, const Position *position, uint64 end, ScanRows *rows)
+{
+	bool more = true;
+
+	for (rows->number = 0; more && rows->number < EVENT_TABLES; rows->number++)
+	{
+		TableScan *scan = &scans->tables[rows->number];
+
+		more = scan->table == NULL || scan_rows(scan, position, end, rows);
+	}
+}
+
+void
+scan_open_tables(TableScans *scans, const Position *position, uint64 end, RowFunction function,
+				 void *context)
+{
+	ScanRows rows = {.function = function, .context = context};
+
+	scan_all_rows(scans, position, end, &rows);
 }
 
 void
 scan_tables_after(const Position *position, uint64 end, int64 after, Snapshot snapshot,
 				  RowFunction function, void *context)
 {
-	ScanRows rows = {.after = after, .function = function, .context = context};
-	bool     more = true;
+	ScanRows   rows = {.after = after, .function = function, .context = context};
+	TableScans scans;
 
-	for (rows.number = 0; more && rows.number < EVENT_TABLES; rows.number++)
-		more = scan_rows(position, end, snapshot, &rows);
+	table_scans_begin(&scans, snapshot, after == 0 ? 2 : 3);
+	scan_all_rows(&scans, position, end, &rows);
+	table_scans_end(&scans);
 }
 
 void

@@ -12,6 +12,7 @@
 
 #include "access/genam.h"
 #include "access/skey.h"
+#include "extension/event.h"
 #include "executor/tuptable.h"
 #include "relay/window.h"
 #include "utils/relcache.h"
@@ -29,9 +30,18 @@ typedef struct TableScan
 } TableScan;
 
 /* Opens table `number` for reading with a snapshot; key_count: keys of each index_rescan. false: there
- * is no such table. */
+ * is no such table, or nothing in it. */
 bool table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count);
 void table_scan_end(TableScan *scan);
+
+/* All of them: `table` is NULL in those that do not exist or hold nothing. */
+typedef struct TableScans
+{
+	TableScan tables[EVENT_TABLES];
+} TableScans;
+
+void table_scans_begin(TableScans *scans, Snapshot snapshot, int key_count);
+void table_scans_end(TableScans *scans);
 
 /* The row at a place that was seen before goes into the slot. false: the snapshot sees none there. What
  * is found may be another one, if the table was rewritten meanwhile. */
@@ -62,6 +72,10 @@ bool scan_table(const Position *position, uint64 end, Snapshot snapshot, int num
 /* The same for every table. */
 void scan_tables(const Position *position, uint64 end, Snapshot snapshot, RowFunction function,
 				 void *context);
+
+/* The same, of tables that are open (for two keys). */
+void scan_open_tables(TableScans *scans, const Position *position, uint64 end,
+					  RowFunction function, void *context);
 
 /* The same, of rows whose id is greater than `after`: others are not even fetched. */
 void scan_tables_after(const Position *position, uint64 end, int64 after, Snapshot snapshot,

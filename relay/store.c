@@ -4,10 +4,10 @@
  *
  * Tables are read by index scans on (xid, id) alone: after a TRUNCATE there are no statistics for
  * a planner to go by. A window's events are found as (id, xid, place in the table) first, sorted by
- * id, and then fetched piece by piece, each piece in a transaction of its own: the rows are committed
- * and are never updated or deleted, and this relay is the only one that empties tables, so any later
- * snapshot sees them. They stay in their place, too, unless somebody rewrites the table (VACUUM FULL):
- * then the index tells where they are now.
+ * id, and then fetched piece by piece. All but the first piece are read in transactions of their
+ * own: the rows are committed and are never updated or deleted, and this relay is the only one that
+ * empties tables, so any later snapshot sees them. They stay in their place, too, unless somebody
+ * rewrites the table (CLUSTER, VACUUM FULL): then the index tells where they are now.
  *
  * Of a window with more than REFS_MAX events, those with the smallest ids are remembered; when they are
  * read the next ones are looked for. One transaction of millions of messages is such a window.
@@ -74,7 +74,8 @@ struct Store
 	OutboxSlot   *slot;
 	MemoryContext context; /* as long as the store */
 	MemoryContext window_context; /* refs of the open window */
-	MemoryContext piece_context;  /* events handed out by store_read or store_read_parked */
+	MemoryContext piece_context;  /* events handed out by store_read */
+	MemoryContext parked_context; /* ... and by store_read_parked */
 	char          instance[64];
 
 	Position position; /* confirmed */
@@ -85,13 +86,15 @@ struct Store
 	int          window_count, window_capacity;
 	uint64       last_number;
 
-	int64 tick_id;       /* of the last tick that ended a window; 0: none */
+	int64 tick_id;       /* of the last tick that ended a window or lies behind; 0: none */
 	bool  at_present;    /* the newest window ends now, not at a tick */
 
 	Position  open_from; /* where the open window begins; it ends at `last` */
 	EventRefs events;    /* of it */
 	uint64    events_window; /* its number; 0: a look that found nothing has taken their place */
 	size_t    next_event;
+	RelayEvent *piece; /* fetched, and not handed out yet */
+	size_t      piece_count;
 	char      lsn[32], parked_lsn[32];
 };
 
@@ -249,6 +252,8 @@ store_new(OutboxSlot *slot)
 	store->context = context;
 	store->window_context = AllocSetContextCreate(context, "outbox window", ALLOCSET_DEFAULT_SIZES);
 	store->piece_context = AllocSetContextCreate(context, "outbox piece", ALLOCSET_DEFAULT_SIZES);
+	store->parked_context =
+		AllocSetContextCreate(context, "outbox parked piece", ALLOCSET_DEFAULT_SIZES);
 	store->window_capacity = 16;
 	store->windows = MemoryContextAlloc(context, store->window_capacity * sizeof(StoreWindow));
 	return store;
@@ -479,45 +484,47 @@ set_last(Store *store, const Position *position)
 }
 
 /* The first tick of one table behind the last one used that is newer than the last window and not
- * newer than the present. false: none. */
+ * newer than the present. false: none. Ticks that are too old will always be: they are not looked at
+ * again. */
 static bool
-find_tick(const Store *store, int number, const Position *present, int64 *id, Position *tick)
+find_tick(Store *store, TableScan *scan, const Position *present, int64 *id, Position *tick)
 {
 	ScanKeyData keys[2];
-	TableScan   scan;
 	bool        found = false;
 
 	keys[0] = scan_xid_key(BTEqualStrategyNumber, EVENT_XID_TICK);
 	ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(store->tick_id));
-	if (!table_scan_begin(&scan, number, GetActiveSnapshot(), 2))
-		return false;
-	index_rescan(scan.scan, keys, 2, NULL, 0);
-	while (!found && index_getnext_slot(scan.scan, ForwardScanDirection, scan.slot))
+	index_rescan(scan->scan, keys, 2, NULL, 0);
+	while (!found && index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		*id = DatumGetInt64(scan_value(scan.slot, EVENT_ID));
-		*tick = position_from_datum(scan_value(scan.slot, EVENT_SNAPSHOT));
-		found = position_ended(tick) > position_ended(&store->last) &&
-				position_not_older(&store->last, tick) && position_not_older(tick, present);
+		*id = DatumGetInt64(scan_value(scan->slot, EVENT_ID));
+		*tick = position_from_datum(scan_value(scan->slot, EVENT_SNAPSHOT));
+		if (position_ended(tick) > position_ended(&store->last) &&
+			position_not_older(&store->last, tick))
+			found = position_not_older(tick, present);
+		else
+			store->tick_id = Max(store->tick_id, *id);
 	}
-	table_scan_end(&scan);
 	return found;
 }
 
 /* Where the next window ends: at the next tick, or else now. Any tick behind the last window is
  * right; the one with the smallest id is the nearest, or nearly. */
 static Position
-next_end(Store *store, const Position *present)
+next_end(Store *store, TableScans *scans, const Position *present)
 {
 	Position end = *present;
 	int64    end_id = 0;
 
 	for (int number = 0; number < EVENT_TABLES; number++)
 	{
-		Position tick;
-		int64    id;
+		TableScan *scan = &scans->tables[number];
+		Position   tick;
+		int64      id;
 
-		if (find_tick(store, number, present, &id, &tick) && (end_id == 0 || id < end_id))
+		if (scan->table != NULL && find_tick(store, scan, present, &id, &tick) &&
+			(end_id == 0 || id < end_id))
 		{
 			end = tick;
 			end_id = id;
@@ -532,14 +539,14 @@ next_end(Store *store, const Position *present)
 /* Finds the events between the last window's end and the next, up to the first window that has
  * any; the caller's snapshot defines the present and is what all rows are read with. */
 static void
-gather_window(Store *store, const Position *present, Gathering *gathering)
+gather_window(Store *store, TableScans *scans, const Position *present, Gathering *gathering)
 {
 	do
 	{
-		Position end = next_end(store, present);
+		Position end = next_end(store, scans, present);
 
 		gathering->end = &end;
-		scan_tables(&store->last, end.xmax, GetActiveSnapshot(), gather_row, gathering);
+		scan_open_tables(scans, &store->last, end.xmax, gather_row, gathering);
 		if (store->events.count > 0)
 		{
 			store->open_from = position_copy(&store->last, store->window_context);
@@ -549,50 +556,6 @@ gather_window(Store *store, const Position *present, Gathering *gathering)
 			set_position(store, &end);
 		set_last(store, &end);
 	} while (store->events.count == 0 && !store->at_present);
-}
-
-bool
-store_open_window(Store *store, uint64_t *number, const char **lsn)
-{
-	Gathering  gathering = {.events = &store->events};
-	Position   present;
-	XLogRecPtr end;
-
-	MemoryContextReset(store->window_context);
-	events_init(&store->events, store->window_context, REFS_MAX);
-	store->events_window = 0;
-	store->next_event = 0;
-	StartTransactionCommand();
-	/* One snapshot for the window's end and for its rows: with two, what commits between them
-	 * would be in neither this window nor the next. */
-	PushActiveSnapshot(GetTransactionSnapshot());
-	present = position_of_active_snapshot();
-	if (!position_not_older(&store->last, &present))
-		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("the outbox's position is newer than the present snapshot"),
-				errhint("Was the outbox restored from another cluster? See outbox.adopt()."));
-	gather_window(store, &present, &gathering);
-	end = insert_position();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-
-	if (store->events.count == 0)
-		return false;
-	/* An asynchronous commit that a crash undoes must not have been published as a message. Where
-	 * events were left out nobody looked. */
-	if (gathering.has_messages || store->events.until != 0)
-		XLogFlush(end);
-	events_sort(&store->events);
-	snprintf(store->lsn, sizeof(store->lsn), "%X/%X", LSN_FORMAT_ARGS(end));
-	*lsn = store->lsn;
-	*number = store->events_window = store->last_number;
-	return true;
-}
-
-bool
-store_is_at_present(const Store *store)
-{
-	return store->at_present;
 }
 
 static bool
@@ -612,27 +575,11 @@ find_by_index(TableScan *scan, const EventRef *ref)
 	return index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
 }
 
-/* Tables of the outbox, opened as they are needed. */
-typedef struct OpenTables
-{
-	TableScan scans[EVENT_TABLES];
-} OpenTables;
-
-static void
-tables_close(OpenTables *tables)
-{
-	for (int number = 0; number < EVENT_TABLES; number++)
-	{
-		if (tables->scans[number].table != NULL)
-			table_scan_end(&tables->scans[number]);
-	}
-}
-
-/* Fetches one event's row; valid until the next call. */
+/* Fetches one event's row; valid until the next call. Tables are opened as they are needed. */
 static TupleTableSlot *
-fetch_row(OpenTables *tables, const EventRef *ref)
+fetch_row(TableScans *scans, const EventRef *ref)
 {
-	TableScan *scan = &tables->scans[ref->table];
+	TableScan *scan = &scans->tables[ref->table];
 
 	CHECK_FOR_INTERRUPTS();
 	if (scan->table == NULL && !table_scan_begin(scan, ref->table, GetActiveSnapshot(), 2))
@@ -644,6 +591,80 @@ fetch_row(OpenTables *tables, const EventRef *ref)
 					   (long long) ref->id),
 				errhint("Was an outbox table changed by hand?"));
 	return scan->slot;
+}
+
+/* Fetches the next events of the open window. */
+static void
+read_piece(Store *store, TableScans *scans)
+{
+	const EventRefs *events = &store->events;
+	MemoryContext    caller;
+	Size             bytes = 0;
+
+	MemoryContextReset(store->piece_context);
+	caller = MemoryContextSwitchTo(store->piece_context);
+	store->piece = palloc(Min(PIECE_EVENTS, events->count - store->next_event) *
+						  sizeof(RelayEvent));
+	store->piece_count = 0;
+	while (store->piece_count < PIECE_EVENTS && bytes < PIECE_BYTES &&
+		   store->next_event < events->count)
+	{
+		TupleTableSlot *row = fetch_row(scans, &events->refs[store->next_event++]);
+
+		bytes += decode_event(row, &store->piece[store->piece_count++]);
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+bool
+store_open_window(Store *store, uint64_t *number, const char **lsn)
+{
+	Gathering  gathering = {.events = &store->events};
+	TableScans scans;
+	Position   present;
+	XLogRecPtr end;
+
+	MemoryContextReset(store->window_context);
+	events_init(&store->events, store->window_context, REFS_MAX);
+	store->events_window = 0;
+	store->next_event = 0;
+	StartTransactionCommand();
+	/* One snapshot for the window's end and for its rows: with two, what commits between them
+	 * would be in neither this window nor the next. */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	present = position_of_active_snapshot();
+	if (!position_not_older(&store->last, &present))
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("the outbox's position is newer than the present snapshot"),
+				errhint("Was the outbox restored from another cluster? See outbox.adopt()."));
+	table_scans_begin(&scans, GetActiveSnapshot(), 2);
+	gather_window(store, &scans, &present, &gathering);
+	end = insert_position();
+	if (store->events.count > 0)
+	{
+		events_sort(&store->events);
+		read_piece(store, &scans); /* mostly all there is: one transaction is enough */
+	}
+	table_scans_end(&scans);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+
+	if (store->events.count == 0)
+		return false;
+	/* An asynchronous commit that a crash undoes must not have been published as a message. Where
+	 * events were left out nobody looked. */
+	if (gathering.has_messages || store->events.until != 0)
+		XLogFlush(end);
+	snprintf(store->lsn, sizeof(store->lsn), "%X/%X", LSN_FORMAT_ARGS(end));
+	*lsn = store->lsn;
+	*number = store->events_window = store->last_number;
+	return true;
+}
+
+bool
+store_is_at_present(const Store *store)
+{
+	return store->at_present;
 }
 
 /* The next events of a window that has too many: as gather_window, behind those that were read. What
@@ -664,33 +685,25 @@ gather_rest(Store *store)
 size_t
 store_read(Store *store, const RelayEvent **events)
 {
-	OpenTables    tables = {0};
-	RelayEvent   *piece;
-	size_t        count = 0;
-	Size          bytes = 0;
-	MemoryContext caller;
+	size_t count;
 
-	MemoryContextReset(store->piece_context);
-	if (store->next_event == store->events.count && store->events.until == 0)
-		return 0;
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	if (store->next_event == store->events.count)
-		gather_rest(store);
-	caller = MemoryContextSwitchTo(store->piece_context);
-	piece = palloc(Min(PIECE_EVENTS, store->events.count - store->next_event) *
-				   sizeof(RelayEvent));
-	while (count < PIECE_EVENTS && bytes < PIECE_BYTES && store->next_event < store->events.count)
+	if (store->piece_count == 0 &&
+		(store->next_event < store->events.count || store->events.until != 0))
 	{
-		const EventRef *ref = &store->events.refs[store->next_event++];
+		TableScans scans = {0};
 
-		bytes += decode_event(fetch_row(&tables, ref), &piece[count++]);
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (store->next_event == store->events.count)
+			gather_rest(store);
+		read_piece(store, &scans);
+		table_scans_end(&scans);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
 	}
-	tables_close(&tables);
-	MemoryContextSwitchTo(caller);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	*events = piece;
+	count = store->piece_count;
+	*events = store->piece;
+	store->piece_count = 0;
 	return count;
 }
 
@@ -756,7 +769,7 @@ lower_bound(const EventRefs *events, int64 id)
 }
 
 static size_t
-park_range(ParkedWriter *writer, OpenTables *tables, const EventRefs *events,
+park_range(ParkedWriter *writer, TableScans *tables, const EventRefs *events,
 		   const ParkRange *range)
 {
 	size_t parked = 0;
@@ -802,7 +815,7 @@ same_window(const ParkRange *ranges, size_t count, int64 *from, int64 *to)
 void
 store_park(Store *store, ParkRange *ranges, size_t count)
 {
-	OpenTables    tables = {0};
+	TableScans    tables = {0};
 	ParkedWriter *writer;
 	size_t        same;
 
@@ -820,7 +833,7 @@ store_park(Store *store, ParkRange *ranges, size_t count)
 			ranges[i].parked = park_range(writer, &tables, &events, &ranges[i]);
 	}
 	parked_writer_end(writer);
-	tables_close(&tables);
+	table_scans_end(&tables);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 }
@@ -831,8 +844,8 @@ store_read_parked(Store *store, MqBytes exchange, MqBytes routing_key, size_t li
 {
 	size_t count;
 
-	MemoryContextReset(store->piece_context);
-	count = parked_read(exchange, routing_key, limit, store->piece_context, events, held);
+	MemoryContextReset(store->parked_context);
+	count = parked_read(exchange, routing_key, limit, store->parked_context, events, held);
 	snprintf(store->parked_lsn, sizeof(store->parked_lsn), "%X/%X",
 			 LSN_FORMAT_ARGS(insert_position()));
 	*lsn = store->parked_lsn;

@@ -8,6 +8,7 @@
 #include "wire/session_private.h"
 
 #define PUBLISH_OVERHEAD_BYTES 1024 /* method, content header and one frame's framing */
+#define SEND_AT_ONCE_BYTES (64 * 1024) /* buffered: the broker may as well work on it meanwhile */
 
 static MqResult
 require_open(const MqSession *session, MqError *error)
@@ -108,10 +109,20 @@ mq_properties_encode(const MqProperties *properties, MqBuffer *raw, MqError *err
 	return result;
 }
 
+/* The first message of a step is not kept waiting by what its owner does next; of many, the rest leaves in
+ * larger pieces. */
+static void
+send_early(MqSession *session, bool first)
+{
+	if (first || stream_unsent(session->stream) >= SEND_AT_ONCE_BYTES)
+		mq_session_flush(session);
+}
+
 MqResult
 mq_publish_encoded(MqSession *session, MqBytes exchange, MqBytes routing_key,
 				   MqBytes raw_properties, MqBytes body, uint64_t *tag, MqError *error)
 {
+	bool     first = !session->sent_something;
 	MqResult result;
 
 	result = check_publish(session, exchange, routing_key, body.size + PUBLISH_OVERHEAD_BYTES,
@@ -120,6 +131,8 @@ mq_publish_encoded(MqSession *session, MqBytes exchange, MqBytes routing_key,
 		result = put_publish(session, exchange, routing_key, error);
 	if (result == MQ_OK)
 		result = put_content(session, raw_properties, body, tag, error);
+	if (result == MQ_OK)
+		send_early(session, first);
 	return result;
 }
 
