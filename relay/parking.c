@@ -62,7 +62,7 @@ static void
 set_destination_error(Destination *d, const char *reason)
 {
 	if (reason != d->error)
-		snprintf(d->error, sizeof(d->error), "%s", reason);
+		snprintf(d->error, sizeof(d->error), "%.*s", (int) sizeof(d->error) - 1, reason);
 }
 
 static void

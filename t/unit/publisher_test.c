@@ -906,6 +906,22 @@ an_unknown_exchange_parks_the_guilty_destination_alone(void **state)
 	assert_int_equal(destination(1)->state, DESTINATION_PARKED);
 }
 
+/* Not one at a time: confirms of a queue on disk take their time. */
+static void
+the_guilty_one_of_many_is_found_by_halves(void **state)
+{
+	(void) state;
+	connected();
+	world.malformed[40] = true;
+	commit(MAX_EVENTS);
+	step();
+	assert_int_equal(world.sends, MAX_EVENTS);
+	live(16);
+	assert_int_equal(world.kept[40], KEPT_DEAD);
+	assert_true(publisher_is_drained(publisher));
+	assert_true(world.reopens <= 8);
+}
+
 /* So that those of others need not be sent twice. */
 static void
 what_may_close_the_channel_is_tried_alone(void **state)
@@ -1199,6 +1215,7 @@ main(void)
 		TEST(while_blocked_nothing_is_sent_and_no_limit_runs),
 		TEST(a_confirm_that_never_comes_ends_the_connection),
 		TEST(an_unknown_exchange_parks_the_guilty_destination_alone),
+		TEST(the_guilty_one_of_many_is_found_by_halves),
 		TEST(what_may_close_the_channel_is_tried_alone),
 		TEST(a_message_that_is_too_large_is_dead_and_the_rest_goes_on),
 		TEST(a_message_that_ends_connections_is_dead_in_the_end),
