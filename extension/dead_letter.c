@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
@@ -24,6 +25,21 @@
 PG_FUNCTION_INFO_V1(outbox_retry_dead_letter);
 PG_FUNCTION_INFO_V1(outbox_discard_dead_letter);
 PG_FUNCTION_INFO_V1(outbox_retry_dead_letters);
+
+/* The script says CALLED ON NULL INPUT: a NULL from a subquery that found nothing must not pass for
+ * success. */
+static void
+check_arguments(FunctionCallInfo fcinfo)
+{
+	static const char *const names[2][2] = {{"the id of an event"}, {"the exchange", "the routing key"}};
+
+	for (int i = 0; i < PG_NARGS(); i++)
+	{
+		if (PG_ARGISNULL(i))
+			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			        errmsg("%s of a dead letter must not be NULL", names[PG_NARGS() - 1][i]));
+	}
+}
 
 static void
 check_may_write(const char *call)
@@ -103,6 +119,7 @@ Datum
 outbox_retry_dead_letter(PG_FUNCTION_ARGS)
 {
 	check_may_write("outbox.retry_dead_letter()");
+	check_arguments(fcinfo);
 	take_out(PG_GETARG_INT64(0), true);
 	PG_RETURN_VOID();
 }
@@ -111,6 +128,7 @@ Datum
 outbox_discard_dead_letter(PG_FUNCTION_ARGS)
 {
 	check_may_write("outbox.discard_dead_letter()");
+	check_arguments(fcinfo);
 	take_out(PG_GETARG_INT64(0), false);
 	PG_RETURN_VOID();
 }
@@ -119,16 +137,22 @@ outbox_discard_dead_letter(PG_FUNCTION_ARGS)
 static int64
 retry_dead(const char *exchange, const char *routing_key)
 {
-	EventWriter *writer = event_writer_begin(shmem_current_table());
-	ParkedScan   scan;
-	int64        count = 0;
+	EventWriter  *writer = event_writer_begin(shmem_current_table());
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "outbox dead letter",
+	                                          ALLOCSET_SMALL_SIZES);
+	MemoryContext caller;
+	ParkedScan    scan;
+	int64         count = 0;
 
 	parked_begin_of(&scan, GetActiveSnapshot(), RowExclusiveLock, exchange, routing_key, true);
 	while (parked_next_row(&scan))
 	{
 		if (!parked_delete(&scan, true))
 			continue;
+		caller = MemoryContextSwitchTo(row);
 		write_event(writer, scan.slot);
+		MemoryContextSwitchTo(caller);
+		MemoryContextReset(row);
 		count++;
 	}
 	parked_end(&scan);
@@ -153,11 +177,14 @@ count_retrying(const char *exchange, const char *routing_key)
 Datum
 outbox_retry_dead_letters(PG_FUNCTION_ARGS)
 {
-	const char *exchange = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	const char *routing_key = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	const char *exchange;
+	const char *routing_key;
 	int64       count;
 
 	check_may_write("outbox.retry_dead_letters()");
+	check_arguments(fcinfo);
+	exchange = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	routing_key = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	PushActiveSnapshot(GetLatestSnapshot());
 	count = retry_dead(exchange, routing_key) + count_retrying(exchange, routing_key);
 	PopActiveSnapshot();

@@ -336,18 +336,18 @@ COMMENT ON VIEW outbox.dead_letter IS
     'events that were not accepted: retrying (not yet) or dead (never)';
 
 CREATE FUNCTION outbox.retry_dead_letter(event_id bigint) RETURNS void
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'outbox_retry_dead_letter';
 COMMENT ON FUNCTION outbox.retry_dead_letter(bigint) IS
     'publishes one event again, out of its order, once this transaction commits';
 
 CREATE FUNCTION outbox.discard_dead_letter(event_id bigint) RETURNS void
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'outbox_discard_dead_letter';
 COMMENT ON FUNCTION outbox.discard_dead_letter(bigint) IS 'forgets one event that was not accepted';
 
 CREATE FUNCTION outbox.retry_dead_letters(exchange text, routing_key text) RETURNS bigint
-    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'outbox_retry_dead_letters';
 COMMENT ON FUNCTION outbox.retry_dead_letters(text, text) IS
     'tries all events of a destination again, in order; gives how many there are';

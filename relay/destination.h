@@ -25,7 +25,7 @@ typedef enum DestinationState
 {
 	DESTINATION_OPEN,   /* messages go out; next: PARKED, CROWD */
 	DESTINATION_PARKED, /* events are set aside and tried again from the first on; next: OPEN, CROWD */
-	DESTINATION_CROWD   /* the same, but without a turn of its own; next: PARKED */
+	DESTINATION_CROWD   /* the same, but without a turn of its own; next: PARKED, OPEN */
 } DestinationState;
 
 /* What became of one parked event that was tried. */

@@ -62,7 +62,7 @@ static void
 set_destination_error(Destination *d, const char *reason)
 {
 	if (reason != d->error)
-		snprintf(d->error, sizeof(d->error), "%s", reason);
+		snprintf(d->error, sizeof(d->error), "%.*s", (int) sizeof(d->error) - 1, reason);
 }
 
 static void
@@ -567,6 +567,21 @@ take_in(Publisher *publisher, Destination *d, int64_t count, int64_t now_us)
 	publisher->destinations_version++;
 }
 
+/* Nothing is parked without a name any more. Those whose events were all taken away by hand never had a
+ * turn: what comes for them next must not wait for one. */
+static void
+end_crowd(Publisher *publisher)
+{
+	publisher->crowd.present = false;
+	publisher->crowd.parked = 0;
+	for (Destination *d = publisher->destinations.newest; d != NULL; d = d->older)
+	{
+		if (d->state == DESTINATION_CROWD)
+			d->state = DESTINATION_OPEN;
+	}
+	publisher->destinations_version++;
+}
+
 /* The turn of the next one in the crowd. */
 static void
 invite(Publisher *publisher, int64_t now_us)
@@ -593,11 +608,7 @@ invite(Publisher *publisher, int64_t now_us)
 	}
 	/* The round is over. */
 	if (!crowd->found)
-	{
-		crowd->present = false;
-		crowd->parked = 0;
-		publisher->destinations_version++;
-	}
+		end_crowd(publisher);
 	crowd->begun = crowd->found = false;
 	crowd->due_us = now_us + backoff_next_us(&crowd->backoff);
 }

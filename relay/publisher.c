@@ -230,12 +230,14 @@ text_names_exchange(const char *text, const OutMessage *message)
 }
 
 /* The broker closed channel or connection over one of several messages under way: from here on those
- * that may be guilty are sent one at a time. */
+ * that may be guilty are sent by themselves, half as many at a time, until one is alone. Where the
+ * broker names an exchange all messages to it are guilty, so one of them will do. */
 static void
 suspect_those_under_way(Publisher *publisher, const char *text)
 {
 	Unconfirmed *list = &publisher->unconfirmed;
 	bool         named = false;
+	size_t       half = list->sent_count / 2;
 
 	for (const OutMessage *m = list->first; m != NULL; m = m->next)
 		named = named || (m->tag != 0 && text_names_exchange(text, m));
@@ -244,6 +246,8 @@ suspect_those_under_way(Publisher *publisher, const char *text)
 		if (m->tag != 0 && (!named || text_names_exchange(text, m)))
 			unconfirmed_suspect(list, m);
 	}
+	publisher->suspect_width = named || half == 0 ? 1 : half;
+	publisher->progress = publisher->progress || publisher->suspect_width > 1;
 }
 
 /* Reply codes by which a broker says that it cannot live with what it was sent. (320 and others: it
@@ -323,6 +327,9 @@ publisher_on_channel_closed(Publisher *publisher, int code, const char *reason, 
 	if (guilty != NULL)
 		blame(publisher, guilty, code, reason, now_us);
 	parking_after_loss(publisher);
+	/* The others are probably innocent. */
+	if (guilty != NULL)
+		publisher->suspect_width = publisher->unconfirmed.suspect_count;
 }
 
 /* An answer's context. */
@@ -431,7 +438,7 @@ lose(Publisher *publisher, const char *reason, int64_t now_us)
 	publisher_on_lost(publisher, 0, reason, now_us);
 }
 
-/* The message that may go out now; NULL: none. A suspect goes alone, before all others. */
+/* The message that may go out now; NULL: none. Suspects go by themselves, before all others. */
 static OutMessage *
 next_to_send(Publisher *publisher)
 {
@@ -440,8 +447,13 @@ next_to_send(Publisher *publisher)
 	if (!publisher->ready || publisher->blocked || !unconfirmed_can_send(list))
 		return NULL;
 	if (list->suspect_count == 0)
+	{
+		publisher->suspect_width = publisher->suspect_left = 0;
 		return unconfirmed_next_unsent(list);
-	return list->sent_count == 0 ? unconfirmed_next_suspect(list) : NULL;
+	}
+	if (list->sent_count == 0)
+		publisher->suspect_left = publisher->suspect_width > 1 ? publisher->suspect_width : 1;
+	return publisher->suspect_left > 0 ? unconfirmed_next_suspect(list) : NULL;
 }
 
 static void
@@ -460,6 +472,8 @@ send_unsent(Publisher *publisher, int64_t now_us)
 		{
 		case MQ_OK:
 			unconfirmed_sent(&publisher->unconfirmed, message, tag, now_us);
+			if (message->suspect)
+				publisher->suspect_left--;
 			break;
 		case MQ_FULL:
 			return;

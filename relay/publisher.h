@@ -20,8 +20,8 @@
  *   it is too large or malformed (406, ...)     dead: the source sets it aside for good
  *   the connection is lost, or blocked          nobody's guilt: all unconfirmed messages are sent again
  *
- * A broker that closes a channel does not say over which message: those under way then are sent one
- * at a time, until the guilty one is alone (suspects).
+ * A broker that closes a channel does not say over which message: those under way then are sent again
+ * by halves, until the guilty one is alone (suspects).
  */
 #ifndef OUTBOX_PUBLISHER_H
 #define OUTBOX_PUBLISHER_H

@@ -57,6 +57,8 @@ struct Publisher
 
 	bool    reopen;       /* the channel was closed: open another at reopen_at_us */
 	bool    progress;     /* something was settled since a channel was closed last */
+	size_t  suspect_width; /* so many suspects may be under way together */
+	size_t  suspect_left;  /* of them to be sent; 0: answers are waited for first */
 	int64_t reopen_at_us;
 	Backoff reopen_backoff;
 	int64_t ready_at_us;

@@ -8,7 +8,10 @@
 
 #include "relay/store_parked.h"
 
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "extension/event.h"
@@ -19,6 +22,7 @@
 #include "relay/decode.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -156,23 +160,44 @@ parked_is(MqBytes exchange, MqBytes routing_key)
 
 /* ---- settling --------------------------------------------------------------------------------- */
 
-/* The row in the slot once more, as dead. No UPDATE: the new row takes the old one's place. */
+/* A row that is deleted and written again. No UPDATE: logical decoding would see it, and refuse it where
+ * a publication has all tables; and it would wait for a backend that is about to delete the row. */
+typedef struct Rewriting
+{
+	Datum values[PARKED_COLUMNS];
+	bool  nulls[PARKED_COLUMNS];
+} Rewriting;
+
 static void
-bury(ParkedScan *scan, const char *reason)
+rewrite_begin(Rewriting *row, TupleTableSlot *slot)
+{
+	slot_getallattrs(slot);
+	memcpy(row->values, slot->tts_values, sizeof(row->values));
+	memcpy(row->nulls, slot->tts_isnull, sizeof(row->nulls));
+}
+
+static void
+rewrite_end(const Rewriting *row)
 {
 	RowWriter *rows = row_writer_begin(event_parked_oid());
-	Datum      values[PARKED_COLUMNS];
-	bool       nulls[PARKED_COLUMNS];
 
-	slot_getallattrs(scan->slot);
-	memcpy(values, scan->slot->tts_values, sizeof(values));
-	memcpy(nulls, scan->slot->tts_isnull, sizeof(nulls));
-	values[EVENT_ATTEMPTS - 1] = Int32GetDatum(DatumGetInt32(values[EVENT_ATTEMPTS - 1]) + 1);
-	values[PARKED_DEAD - 1] = BoolGetDatum(true);
-	values[PARKED_REASON - 1] = text_datum(reason, &nulls[PARKED_REASON - 1]);
-	values[PARKED_FAILED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	row_writer_insert(rows, values, nulls);
+	row_writer_insert(rows, row->values, row->nulls);
 	row_writer_end(rows);
+}
+
+/* The row in the slot once more, as dead. */
+static void
+bury(TupleTableSlot *slot, const char *reason)
+{
+	Rewriting row;
+
+	rewrite_begin(&row, slot);
+	row.values[EVENT_ATTEMPTS - 1] =
+		Int32GetDatum(DatumGetInt32(row.values[EVENT_ATTEMPTS - 1]) + 1);
+	row.values[PARKED_DEAD - 1] = BoolGetDatum(true);
+	row.values[PARKED_REASON - 1] = text_datum(reason, &row.nulls[PARKED_REASON - 1]);
+	row.values[PARKED_FAILED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	rewrite_end(&row);
 }
 
 void
@@ -188,7 +213,7 @@ parked_settle(const ChunkEvent *events, size_t count, const char *reason)
 			!parked_delete(&scan, false))
 			continue;
 		if (events[i].outcome == CHUNK_DEAD)
-			bury(&scan, reason);
+			bury(scan.slot, reason);
 	}
 	parked_end(&scan);
 	end();
@@ -252,18 +277,56 @@ parked_next(bool begun, char *exchange, char *routing_key, int64_t *count)
 	return found;
 }
 
+/* Is it an invalidation that would go elsewhere? target: exchange and routing key. */
+static bool
+goes_elsewhere(TupleTableSlot *slot, const Datum target[2])
+{
+	bool is_null;
+
+	slot_getattr(slot, EVENT_ROUTING_KEY, &is_null);
+	if (!is_null)
+		return false;
+	for (int i = 0; i < 2; i++)
+	{
+		Datum present = slot_getattr(slot, (AttrNumber) (PARKED_TO_EXCHANGE + i), &is_null);
+
+		if (!DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, present, target[i])))
+			return true;
+	}
+	return false;
+}
+
+static void
+send_elsewhere(TupleTableSlot *slot, const Datum target[2])
+{
+	Rewriting row;
+
+	rewrite_begin(&row, slot);
+	row.values[PARKED_TO_EXCHANGE - 1] = target[0];
+	row.values[PARKED_TO_ROUTING_KEY - 1] = target[1];
+	rewrite_end(&row);
+}
+
 void
 parked_retarget(MqBytes exchange, MqBytes routing_key)
 {
-	Datum arguments[2];
+	ParkedScan    scan;
+	TableScanDesc rows;
+	Datum         target[2];
 
 	begin();
-	arguments[0] = CStringGetTextDatum(to_server(exchange));
-	arguments[1] = CStringGetTextDatum(to_server(routing_key));
-	execute("UPDATE outbox.parked SET to_exchange = $1, to_routing_key = $2 "
-			"WHERE routing_key IS NULL AND (to_exchange, to_routing_key) <> ($1, $2)",
-			2, arguments, SPI_OK_UPDATE);
-	SPI_finish();
+	target[0] = CStringGetTextDatum(to_server(exchange));
+	target[1] = CStringGetTextDatum(to_server(routing_key));
+	parked_begin_by_id(&scan, GetActiveSnapshot(), RowExclusiveLock);
+	rows = table_beginscan(scan.table, GetActiveSnapshot(), 0, NULL);
+	while (table_scan_getnextslot(rows, ForwardScanDirection, scan.slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (goes_elsewhere(scan.slot, target) && parked_delete(&scan, false))
+			send_elsewhere(scan.slot, target);
+	}
+	table_endscan(rows);
+	parked_end(&scan);
 	end();
 }
 
@@ -276,7 +339,7 @@ parked_load(Publisher *publisher, int64_t now_us)
 	begin();
 	execute("SELECT to_exchange, to_routing_key, count(*), "
 			"  (1000000 * extract(epoch FROM clock_timestamp() - min(failed_at)))::bigint, "
-			"  coalesce((array_agg(reason ORDER BY id))[1], '') "
+			"  coalesce(max(reason), '') "
 			"FROM outbox.parked WHERE NOT dead GROUP BY 1, 2 ORDER BY min(failed_at)",
 			0, NULL, SPI_OK_SELECT);
 	for (uint64 row = 0; row < SPI_processed && enough_memory; row++)

@@ -33,7 +33,8 @@ void parked_settle(const ChunkEvent *events, size_t count, const char *reason);
 bool parked_is(MqBytes exchange, MqBytes routing_key);
 bool parked_next(bool begun, char *exchange, char *routing_key, int64_t *count);
 
-/* Invalidations go where the settings say now, also those that were parked under others. */
+/* Invalidations go where the settings say now, also those that were parked under others; but for those
+ * that a backend is about to delete. */
 void parked_retarget(MqBytes exchange, MqBytes routing_key);
 
 /* Tells the publisher of all parked events: those parked first by name, as many as it takes. */

@@ -28,7 +28,7 @@ struct OutMessage
 	uint64_t    tag;        /* 0: not sent on this channel */
 	int64_t     sent_at_us;
 	bool        returned;   /* came back: the ack that follows does not count */
-	bool        suspect;    /* under way when the broker closed a channel: sent alone */
+	bool        suspect;    /* under way when the broker closed a channel: see publisher.c */
 	uint32_t    strikes;    /* connections that the broker closed with this message alone under way */
 	uint32_t    attempts;   /* more than 0: somebody has it tried again, out of its order */
 	bool        invalidations; /* keys and patterns of one event or more */
@@ -87,7 +87,7 @@ void unconfirmed_nack(Unconfirmed *list, uint64_t tag, bool multiple, AnswerFunc
 /* Takes a message that is not under way out of the list; it is the caller's to free then. */
 void unconfirmed_remove(Unconfirmed *list, OutMessage *message);
 
-/* This one will be sent alone. */
+/* This one will be sent apart from others. */
 void unconfirmed_suspect(Unconfirmed *list, OutMessage *message);
 
 /* The first suspect that is not under way; NULL: none. */

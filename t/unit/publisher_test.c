@@ -52,6 +52,7 @@ typedef struct World
 	int64_t  under_way[MAX_SENT]; /* event of each tag; 0: settled */
 	bool     accepted[MAX_EVENTS + 1];
 	bool     malformed[MAX_EVENTS + 1]; /* 406 */
+	bool     discarded[MAX_EVENTS + 1]; /* by hand */
 	int      sends, disconnects, connects, reopens;
 	Mood     mood[QUEUES];
 	int      held;    /* somebody is about to take this queue's parked events away; -1: none */
@@ -110,7 +111,7 @@ on_confirmed(void *context, uint64_t number)
 	(void) context;
 	assert_true(number > world.confirmed_window && number <= world.windows);
 	for (int64_t id = 1; id <= world.window_end[number]; id++)
-		assert_true(world.accepted[id] || world.kept[id] != NOT_KEPT);
+		assert_true(world.accepted[id] || world.kept[id] != NOT_KEPT || world.discarded[id]);
 	world.confirmed_window = number;
 }
 
@@ -178,6 +179,8 @@ settle(void *context, const ChunkEvent *events, size_t count, const char *reason
 	{
 		int64_t id = events[i].id;
 
+		if (world.discarded[id])
+			continue;
 		assert_int_equal(world.kept[id], KEPT);
 		switch (events[i].outcome)
 		{
@@ -193,6 +196,16 @@ settle(void *context, const ChunkEvent *events, size_t count, const char *reason
 			break;
 		}
 	}
+}
+
+/* Somebody discards an event by hand, where it is parked. */
+static void
+discard(int64_t id)
+{
+	if (world.kept[id] == NOT_KEPT)
+		return;
+	world.kept[id] = NOT_KEPT;
+	world.discarded[id] = true;
 }
 
 static int64_t
@@ -278,7 +291,8 @@ assert_in_order(int64_t id)
 	if (id == world.retried)
 		return;
 	for (int64_t earlier = id - QUEUES; earlier > 0; earlier -= QUEUES)
-		assert_true(world.accepted[earlier] || world.malformed[earlier] || is_under_way(earlier));
+		assert_true(world.accepted[earlier] || world.malformed[earlier] ||
+					world.discarded[earlier] || is_under_way(earlier));
 }
 
 static MqResult
@@ -838,6 +852,40 @@ destinations_without_a_name_take_turns(void **state)
 	assert_int_equal(publisher_crowd(publisher, &since, &error), 0);
 }
 
+/* Whatever is parked is counted anew, as after something was done by hand. */
+static void
+count_anew(void)
+{
+	publisher_parked_anew(publisher, now_us);
+	for (int queue = 0; queue < QUEUES; queue++)
+	{
+		if (kept_count(queue) > 0)
+			assert_true(publisher_parked(publisher, mq_bytes_of(""), mq_bytes_of(queues[queue]),
+										 kept_count(queue), now_us, "", now_us));
+	}
+}
+
+static void
+one_without_a_name_whose_events_were_discarded_is_open(void **state)
+{
+	(void) state;
+	publisher_set_most_destinations(publisher, 2);
+	connected();
+	for (int i = 0; i < QUEUES; i++)
+		world.mood[i] = NACKS;
+	commit(3); /* 1 and 2 are parked by name, 3 in the crowd */
+	step();
+	answer_all();
+	step();
+	discard(3);
+	count_anew();
+	live(5);
+	world.mood[0] = ACCEPTS;
+	commit(3); /* 6 goes where 3 did */
+	live(5);
+	assert_true(world.accepted[6]);
+}
+
 static void
 while_blocked_nothing_is_sent_and_no_limit_runs(void **state)
 {
@@ -890,6 +938,22 @@ an_unknown_exchange_parks_the_guilty_destination_alone(void **state)
 		assert_true(id % QUEUES == 1 || world.accepted[id]);
 	assert_int_equal(world.confirmed_window, 1);
 	assert_int_equal(destination(1)->state, DESTINATION_PARKED);
+}
+
+/* Not one at a time: confirms of a queue on disk take their time. */
+static void
+the_guilty_one_of_many_is_found_by_halves(void **state)
+{
+	(void) state;
+	connected();
+	world.malformed[40] = true;
+	commit(MAX_EVENTS);
+	step();
+	assert_int_equal(world.sends, MAX_EVENTS);
+	live(16);
+	assert_int_equal(world.kept[40], KEPT_DEAD);
+	assert_true(publisher_is_drained(publisher));
+	assert_true(world.reopens <= 8);
 }
 
 /* So that those of others need not be sent twice. */
@@ -1055,7 +1119,7 @@ random_commit(void)
 static void
 random_act(void)
 {
-	switch (random_below(13))
+	switch (random_below(15))
 	{
 	case 0:
 		random_commit();
@@ -1084,6 +1148,13 @@ random_act(void)
 	case 7:
 		if (world.connecting || world.reopening)
 			channel_begins();
+		break;
+	case 8:
+		if (world.committed > 0)
+			discard(1 + (int64_t) random_below((uint64_t) world.committed));
+		break;
+	case 9:
+		count_anew();
 		break;
 	default:
 		if (world.connected)
@@ -1137,7 +1208,8 @@ run_schedule(uint64_t seed)
 	if (!all_done() || world.confirmed_window != world.windows)
 		fail_msg("schedule %" PRIu64 " (OUTBOX_SEED=%" PRIu64 ") did not drain", seed, seed);
 	for (int64_t id = 1; id <= world.committed; id++)
-		assert_true(world.accepted[id] != (world.kept[id] == KEPT_DEAD));
+		assert_true(world.discarded[id] ||
+					world.accepted[id] != (world.kept[id] == KEPT_DEAD));
 	end(NULL);
 }
 
@@ -1174,9 +1246,11 @@ main(void)
 		TEST(parked_events_found_at_the_start_are_tried_first),
 		TEST(a_try_waits_for_what_is_under_way),
 		TEST(destinations_without_a_name_take_turns),
+		TEST(one_without_a_name_whose_events_were_discarded_is_open),
 		TEST(while_blocked_nothing_is_sent_and_no_limit_runs),
 		TEST(a_confirm_that_never_comes_ends_the_connection),
 		TEST(an_unknown_exchange_parks_the_guilty_destination_alone),
+		TEST(the_guilty_one_of_many_is_found_by_halves),
 		TEST(what_may_close_the_channel_is_tried_alone),
 		TEST(a_message_that_is_too_large_is_dead_and_the_rest_goes_on),
 		TEST(a_message_that_ends_connections_is_dead_in_the_end),

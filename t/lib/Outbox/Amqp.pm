@@ -30,6 +30,7 @@ use constant {
 	CONNECTION_OPEN_OK => '10.41',
 	CHANNEL_OPEN_OK    => '20.11',
 	EXCHANGE_OK        => '40.11',
+	EXCHANGE_DELETE_OK => '40.21',
 	QUEUE_DECLARE_OK   => '50.11',
 	QUEUE_BIND_OK      => '50.21',
 	QUEUE_PURGE_OK     => '50.31',
@@ -88,10 +89,11 @@ sub declare_queue
 	return unpack 'N', substr($answer, 1 + $name_bytes, 4);
 }
 
+# With if_empty => 1 dies where a message is in it.
 sub delete_queue
 {
-	my ($self, $queue) = @_;
-	$self->send_method(1, 50, 40, pack('n', 0) . short($queue) . "\0");
+	my ($self, $queue, %arg) = @_;
+	$self->send_method(1, 50, 40, pack('n', 0) . short($queue) . chr($arg{if_empty} ? 2 : 0));
 	$self->wait_method(QUEUE_DELETE_OK);
 	return;
 }
@@ -111,6 +113,14 @@ sub declare_exchange
 	$self->send_method(1, 40, 10,
 		pack('n', 0) . short($exchange) . short($type) . chr(2) . pack_table({}));
 	$self->wait_method(EXCHANGE_OK);
+	return;
+}
+
+sub delete_exchange
+{
+	my ($self, $exchange) = @_;
+	$self->send_method(1, 40, 20, pack('n', 0) . short($exchange) . "\0");
+	$self->wait_method(EXCHANGE_DELETE_OK);
 	return;
 }
 
