@@ -233,7 +233,7 @@ check-valgrind: deps
 
 # By hand as well: builds a server first. The SQL tests, or T=.
 check-cassert: deps
-	@T='$(T)' t/cassert
+	@exec env T='$(T)' t/cassert
 
 # One whole run of the worker after the other: no error, nothing lost.
 check-valgrind-worker: deps
