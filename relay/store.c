@@ -327,7 +327,8 @@ store_open(OutboxSlot *slot, Store **result, const char **reason)
 	if (!instance_is_ours(store->instance, sizeof(store->instance)))
 	{
 		opening = STORE_COPIED;
-		*reason = "this outbox is a copy of another database's: see outbox.adopt()";
+		*reason = "this outbox is a copy of another database's: see outbox.adopt(), or after "
+				  "pg_upgrade outbox.adopt_with_events()";
 	}
 	load_position(store);
 	if (opening == STORE_OPENED && position_from_the_future(&store->position))
