@@ -93,7 +93,7 @@ relay_rests(const State *state)
 	State look = *state;
 	Shot  present = shot_take(state);
 
-	if (state->relay.step != IDLE || state->relay.window_count > 0)
+	if (state->relay.step != IDLE || state->relay.window_count > 0 || state->now.parked != 0)
 		return false;
 	return relay_open_window(&look, &present, &present) == 0;
 }

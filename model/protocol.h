@@ -26,6 +26,7 @@ typedef struct Size
 	bool        aborts;
 	bool        conflicts; /* transactions may change the same row */
 	bool        rotates;
+	bool        parks; /* the broker may refuse an event for a while */
 } Size;
 
 /* Rules of the protocol, each of which may be taken out. */
@@ -38,6 +39,7 @@ typedef enum Rule
 	RULE_IDS_LATE,       /* ids are drawn when rows are written, not earlier */
 	RULE_OWN_XID,        /* a snapshot that is written has its writer in progress */
 	RULE_XMAX_STAYS,     /* and for its writer's sake its xmax is not raised */
+	RULE_PARK_FIRST,     /* what is parked is copied before its window counts as settled */
 	RULE_CONFIRM_FIRST,  /* the position moves when a window is confirmed, not when it is opened */
 	RULE_FENCE,          /* a window with messages is flushed before it is sent */
 	RULE_LOCK_FIRST,     /* emptying: first the lock, then snapshot and test */

@@ -11,8 +11,6 @@ accept(State *state, int writer)
 {
 	uint8_t missing = state->writers[writer].after & ~state->accepted;
 
-	if (state->now.transactions[writer].table == NO_TABLE)
-		state->gone = true;
 	if (state->now.transactions[writer].status != COMMITTED)
 		state->untrue = true;
 	if (missing != 0)
@@ -157,24 +155,80 @@ comes_before(const State *state, int writer, int other)
 	return rule_holds(RULE_ORDER_BY_ID) ? one->id < two->id : one->xid < two->xid;
 }
 
-/* The next event of the newest window, in the order of ids. On its way and taken is one step: the
- * publisher, which sends again what is lost, has a simulation of its own. */
+/* In the order of ids: of the events that wait, the first. */
+static int
+first_of(const State *state, uint8_t writers)
+{
+	int first = 0;
+
+	while ((writers & BIT(first)) == 0)
+		first++;
+	for (int i = first + 1; i < protocol_size.writers; i++)
+	{
+		if ((writers & BIT(i)) != 0 && comes_before(state, i, first))
+			first = i;
+	}
+	return first;
+}
+
+/* store_park(): an asynchronous commit */
+static void
+copy_refused(State *state)
+{
+	state->now.parked |= state->relay.refused;
+	state->relay.refused = 0;
+}
+
+static void
+park(const State *state, int writer, Search *search)
+{
+	State next = *state;
+
+	next.relay.unsent &= ~BIT(writer);
+	next.relay.refused |= BIT(writer);
+	if (rule_holds(RULE_PARK_FIRST))
+		copy_refused(&next);
+	search_step(search, &next, "the broker refuses writer %d's event, which is parked", writer);
+}
+
+static void
+park_late(const State *state, Search *search)
+{
+	State next = *state;
+
+	copy_refused(&next);
+	search_step(search, &next, "the relay copies what was refused", 0);
+}
+
+/* The next event of the newest window. On its way and taken is one step: the publisher, which sends
+ * again what is lost, has a simulation of its own. There is but one destination: while an event is
+ * parked those behind it are, too. */
 static void
 send_event(const State *state, Search *search)
 {
 	State next = *state;
-	int   first = 0;
+	int   first = first_of(state, state->relay.unsent);
 
-	while ((state->relay.unsent & BIT(first)) == 0)
-		first++;
-	for (int i = first + 1; i < protocol_size.writers; i++)
-	{
-		if ((state->relay.unsent & BIT(i)) != 0 && comes_before(state, i, first))
-			first = i;
-	}
+	if (protocol_size.parks)
+		park(state, first, search);
+	if (state->now.parked != 0 || state->relay.refused != 0)
+		return;
 	next.relay.unsent &= ~BIT(first);
+	next.gone |= state->now.transactions[first].table == NO_TABLE;
 	accept(&next, first);
 	search_step(search, &next, "the broker is sent writer %d's event", first);
+}
+
+/* parked_settle(): sent, and deleted by an asynchronous commit */
+static void
+try_parked(const State *state, Search *search)
+{
+	State next = *state;
+	int   first = first_of(state, state->now.parked);
+
+	next.now.parked &= ~BIT(first);
+	accept(&next, first);
+	search_step(search, &next, "the broker takes writer %d's parked event", first);
 }
 
 /* store_confirmed(), of the oldest window */
@@ -230,6 +284,10 @@ steps_of_idle(const State *state, Search *search)
 		look(state, search);
 	if (relay->window_count > (relay->unsent != 0 ? 1 : 0))
 		confirm(state, search);
+	if (relay->refused != 0)
+		park_late(state, search);
+	if (state->now.parked != 0)
+		try_parked(state, search);
 	save(state, search);
 	if (protocol_size.rotates)
 		rotation_begin(state, search);

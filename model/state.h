@@ -59,6 +59,7 @@ typedef struct Storage
 	uint8_t     saved_age[TABLES]; /* of the newest position row there; 0: none */
 	Shot        saved[TABLES];
 	uint8_t     used; /* bits of tables that have pages */
+	uint8_t     parked; /* bits of writers whose event is in outbox.parked */
 	uint8_t     next_xid, next_id;
 } Storage;
 
@@ -106,6 +107,7 @@ typedef struct Relay
 	Shot    windows[WINDOWS]; /* their ends, oldest first */
 	uint8_t window_count;
 	uint8_t unsent; /* bits of writers whose event is in the newest window, and not sent */
+	uint8_t refused; /* bits of writers whose event is to be copied into outbox.parked */
 	uint8_t tick_id; /* of the last tick that ended a window */
 	uint8_t emptied;
 } Relay;

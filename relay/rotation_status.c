@@ -3,7 +3,8 @@
  *    What lies behind outbox.rotation: the three tables, and since when others are in the way.
  *
  * Whoever holds the locks is found by the view, in pg_locks. Looking must not wait for them: a
- * relation that is locked exclusively is not opened, its size unknown. Runs in the backend that asks.
+ * relation that is locked exclusively is not opened, its size unknown. Runs in the backend that
+ * asks.
  */
 #include "postgres.h"
 

@@ -118,7 +118,7 @@ poll_until('the last rotation', sub {
 });
 my $relations = q(
 	SELECT c.oid FROM pg_class c JOIN pg_class t ON c.oid IN (t.oid, t.reltoastrelid)
-	WHERE t.relnamespace = 'outbox'::regnamespace AND t.relkind = 'r' AND t.relname <> 'dead_letter');
+	WHERE t.relnamespace = 'outbox'::regnamespace AND t.relkind = 'r' AND t.relname <> 'parked');
 is($pipe->sql(qq(SELECT coalesce(sum((pgstattuple(oid)).dead_tuple_count), 0) FROM ($relations) r)), 0,
 	'no dead row, toasted values included');
 is($pipe->sql(qq(
