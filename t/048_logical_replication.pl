@@ -88,6 +88,17 @@ wait_applied();
 like(recorded(), qr/^\Q$pending\E/, q(the origin's outbox was rotated, the subscriber still has its events));
 is($node->safe_psql('replica', q(SELECT string_agg(title, ',') FROM blogs WHERE id = 6)), 'after the rotation', 'and goes on');
 
+# What is parked there, and goes, is no business of a subscriber.
+$broker->play(confirm => 'shuffled', nack => 1);
+$node->safe_psql('origin', q(SELECT outbox.invalidate('refused')));
+poll_until('it to be parked', sub { $node->safe_psql('origin', 'SELECT count(*) FROM outbox.dead_letter') eq '1' });
+wait_applied();
+is($node->safe_psql('replica', 'SELECT count(*) FROM outbox.dead_letter'), 0, 'what is parked stays there');
+$broker->play(confirm => undef, nack => undef);
+poll_until('it to be accepted', sub { $node->safe_psql('origin', 'SELECT count(*) FROM outbox.dead_letter') eq '0' });
+wait_applied();
+like(recorded(), qr/^\Q$pending\E/, 'and its going takes nothing away');
+
 # Nor does emptying it by hand.
 $node->safe_psql('origin', 'SELECT outbox.adopt()');
 $node->safe_psql('origin', q(INSERT INTO blogs VALUES (5, 5, 'five')));

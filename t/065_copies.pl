@@ -95,4 +95,14 @@ $node->safe_psql('postgres', 'CREATE DATABASE fresh TEMPLATE pattern');
 $node->wait_relay('idle', 'fresh');
 isnt(instance('fresh'), instance('pattern'), 'a copy that never held an event adopts itself');
 
+# In template1 itself: every database that is made has it, and a relay of its own.
+$node->safe_psql('template1', 'CREATE EXTENSION pg_outbox');
+$node->safe_psql('postgres', 'CREATE DATABASE born');
+$node->wait_relay('idle', 'born');
+isnt(instance('born'), instance('template1'), 'a database made with the extension in template1 adopts itself');
+$node->safe_psql('born', q(SELECT outbox.publish('q', '"born"')));
+is($broker->wait_message('q')->{headers}{'x-outbox-database'}, 'born', 'and publishes');
+$node->safe_psql('postgres', 'CREATE DATABASE born_too');
+is($node->backends_like('pg_outbox relay', 'template1'), 0, 'no relay stands in the way in template1');
+
 $pipe->finish;

@@ -1,6 +1,6 @@
-# Rows F1 to F9, F14 and F15: RabbitMQ away, killed, stopped, frozen, out of memory or disk, with another
-# password, without the vhost. Commits go on, outbox.relay says what is the matter, and once the
-# broker is well nothing was lost, nothing made up.
+# Rows F1 to F9, F14 and F15: RabbitMQ away, killed, stopped, frozen, out of memory or disk, with
+# another password, without the vhost. Commits go on, outbox.relay says what is the matter, and once
+# the broker is well nothing was lost, nothing made up.
 
 use strict;
 use warnings;

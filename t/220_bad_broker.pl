@@ -1,6 +1,6 @@
-# Rows F16 to F20: a broker that breaks off, lies, is silent, confirms in any order. Whatever it says
-# or does not say: no crash, the reason in outbox.relay, the same process connects again, and nothing
-# is lost.
+# Rows F16 to F20: a broker that breaks off, lies, is silent, confirms in any order. Whatever it
+# says or does not say: no crash, the reason in outbox.relay, the same process connects again, and
+# nothing is lost.
 
 use strict;
 use warnings;

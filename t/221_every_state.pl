@@ -1,6 +1,7 @@
-# Life in the server, whatever the relay waits for (rows F5, F8, F9): no snapshot, lock or transaction is held;
-# DROP DATABASE of another database does not wait; SIGTERM is obeyed within a second, and a fast stop
-# of the server takes less than five. The log has a line for each change of state, none for each retry.
+# Life in the server, whatever the relay waits for (rows F5, F8, F9): no snapshot, lock or
+# transaction is held; DROP DATABASE of another database does not wait; SIGTERM is obeyed within a
+# second, and a fast stop of the server takes less than five. The log has a line for each change of
+# state, none for each retry.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# Rows F31, F34, F35 and F46: no worker slot is free, databases come and go by force, memory runs out at commit,
-# the clock jumps. And a server in binary upgrade runs no relay.
+# Rows F31, F34, F35 and F46: no worker slot is free, databases come and go by force, memory runs out
+# at commit, the clock jumps. And a server in binary upgrade runs no relay.
 
 use strict;
 use warnings;

@@ -91,6 +91,23 @@ subtest 'good ones' => sub {
 	pass('a smaller message');
 };
 
+subtest 'outbox.queue, with an invalidation parked under the old one' => sub {
+	# Which would have a say in an UPDATE or DELETE of the outbox's tables, were there any.
+	$node->safe_psql('blog', 'CREATE PUBLICATION everything FOR ALL TABLES');
+	$fake->play(confirm => 'shuffled', nack => 1);
+	$node->safe_psql('blog', q(SELECT outbox.invalidate('parked')));
+	poll_until('it to be parked', sub { $node->safe_psql('blog', 'SELECT count(*) FROM outbox.dead_letter') eq '1' });
+	my $pid = $node->relay->{pid};
+	conf('outbox.queue', 'elsewhere');
+	poll_until('another relay', sub { my $now = $node->relay; ($now->{pid} // $pid) != $pid && $now->{state} eq 'idle' });
+	is($node->safe_psql('blog', 'SELECT routing_key FROM outbox.dead_letter'), 'elsewhere', 'it is bound for the new one');
+	$fake->play(confirm => undef, nack => undef);
+	poll_until('nothing to be parked', sub { $node->safe_psql('blog', 'SELECT count(*) FROM outbox.dead_letter') eq '0' });
+	my ($message) = grep { $_->{body} =~ /parked/ } $fake->confirmed;
+	is($message->{routing_key}, 'elsewhere', 'and goes there');
+	goes_to($fake, 'new');
+};
+
 subtest 'outbox.run_on' => sub {
 	my $pid = $node->wait_relay('idle')->{pid};
 	conf('outbox.run_on', 'elsewhere');

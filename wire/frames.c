@@ -301,6 +301,8 @@ on_channel_method(MqSession *session, amqp_method_t *method, MqEvent *event)
 		session_enter(session, SESSION_OPEN);
 		session->requests = 0;
 		session->request_since_us = 0;
+		/* The login is over; a channel that is opened again later has the limit of requests. */
+		session->login_limit_at_us = STREAM_NEVER;
 		session->next_tag = 1;
 		event->kind = MQ_EVENT_OPEN;
 		return true;
