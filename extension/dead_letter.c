@@ -31,7 +31,7 @@ PG_FUNCTION_INFO_V1(outbox_retry_dead_letters);
 static void
 check_arguments(FunctionCallInfo fcinfo)
 {
-	static const char *const names[2][2] = {{"the id of an event"}, {"the exchange", "the routing key"}};
+	static const char *const names[2][2] = {{"the event id"}, {"the exchange", "the routing key"}};
 
 	for (int i = 0; i < PG_NARGS(); i++)
 	{
@@ -144,7 +144,7 @@ retry_dead(const char *exchange, const char *routing_key)
 	ParkedScan    scan;
 	int64         count = 0;
 
-	parked_begin_of(&scan, GetActiveSnapshot(), RowExclusiveLock, exchange, routing_key, true);
+	parked_begin_of(&scan, GetActiveSnapshot(), RowExclusiveLock, exchange, routing_key, true, 0);
 	while (parked_next_row(&scan))
 	{
 		if (!parked_delete(&scan, true))
@@ -167,7 +167,7 @@ count_retrying(const char *exchange, const char *routing_key)
 	ParkedScan scan;
 	int64      count = 0;
 
-	parked_begin_of(&scan, GetActiveSnapshot(), AccessShareLock, exchange, routing_key, false);
+	parked_begin_of(&scan, GetActiveSnapshot(), AccessShareLock, exchange, routing_key, false, 0);
 	while (parked_next_row(&scan))
 		count++;
 	parked_end(&scan);

@@ -72,17 +72,19 @@ parked_find(ParkedScan *scan, int64 id)
 
 void
 parked_begin_of(ParkedScan *scan, Snapshot snapshot, LOCKMODE lock, const char *exchange,
-                const char *routing_key, bool dead)
+                const char *routing_key, bool dead, int64 after)
 {
-	ScanKeyData keys[3];
+	ScanKeyData keys[4];
+	int         count = after == 0 ? 3 : 4;
 
-	begin(scan, snapshot, lock, false, lengthof(keys));
+	begin(scan, snapshot, lock, false, count);
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(dead));
 	ScanKeyEntryInitialize(&keys[1], 0, 2, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
 	                       F_TEXTEQ, CStringGetTextDatum(exchange));
 	ScanKeyEntryInitialize(&keys[2], 0, 3, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID,
 	                       F_TEXTEQ, CStringGetTextDatum(routing_key));
-	index_rescan(scan->scan, keys, lengthof(keys), NULL, 0);
+	ScanKeyInit(&keys[3], 4, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
+	index_rescan(scan->scan, keys, count, NULL, 0);
 }
 
 bool

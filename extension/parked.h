@@ -42,9 +42,10 @@ void parked_begin_by_id(ParkedScan *scan, Snapshot snapshot, LOCKMODE lock);
 /* Finds the row of that id: scan->slot. false: there is none. */
 bool parked_find(ParkedScan *scan, int64 id);
 
-/* Opens for reading a destination's rows, dead or not, in the order of their ids. */
+/* Opens for reading a destination's rows, dead or not, in the order of their ids; after: only greater
+ * ones, 0: all. */
 void parked_begin_of(ParkedScan *scan, Snapshot snapshot, LOCKMODE lock, const char *exchange,
-					 const char *routing_key, bool dead);
+					 const char *routing_key, bool dead, int64 after);
 
 /* The next row: scan->slot. false: there is none. */
 bool parked_next_row(ParkedScan *scan);

@@ -137,6 +137,7 @@ destination_park(Destinations *list, Destination *d)
 {
 	assert(d->state != DESTINATION_PARKED);
 	d->state = DESTINATION_PARKED;
+	d->after = 0;
 	d->parked_previous = NULL;
 	d->parked_next = list->first_parked;
 	if (list->first_parked != NULL)

@@ -49,6 +49,7 @@ typedef struct Chunk
 	size_t      count;
 	size_t      messages; /* made of them and not settled */
 	bool        refused;  /* at least one was */
+	bool        held;     /* some before its last one were passed over */
 } Chunk;
 
 typedef struct Destination Destination;
@@ -71,6 +72,7 @@ struct Destination
 	uint32_t attempts;    /* since it was parked */
 	int64_t  tried_at_us; /* the last of them */
 	int64_t  due_us;      /* the next */
+	int64_t  after;       /* events with ids up to it were settled, as far as is known; 0: none */
 	size_t   width;       /* events of the next try */
 	Backoff  backoff;
 	Chunk    chunk;

@@ -256,6 +256,16 @@ give_up_for_now(Publisher *publisher, Destination *d, int64_t now_us)
 		leave_as_guest(publisher, d, now_us);
 }
 
+/* The next chunk begins behind the last event before which none is left: the index would lead to each row
+ * that was deleted, as long as somebody may see it. */
+static void
+move_on(Destination *d, const Chunk *chunk)
+{
+	for (size_t i = 0; i < chunk->count && !chunk->held && chunk->events[i].outcome != CHUNK_REFUSED;
+		 i++)
+		d->after = chunk->events[i].id;
+}
+
 /* Every message of the chunk has its answer. */
 static void
 settle_chunk(Publisher *publisher, Destination *d, int64_t now_us)
@@ -264,6 +274,7 @@ settle_chunk(Publisher *publisher, Destination *d, int64_t now_us)
 	size_t kept = 0;
 
 	d->chunk = (Chunk){0};
+	move_on(d, &chunk);
 	publisher->source.settle(publisher->source.context, chunk.events, chunk.count, d->error);
 	for (size_t i = 0; i < chunk.count; i++)
 		kept += chunk.events[i].outcome == CHUNK_REFUSED;
@@ -313,6 +324,23 @@ make_messages(Publisher *publisher, Destination *d, const RelayEvent *events, co
 		publisher_fail(publisher, error.text);
 }
 
+/* Behind the last one settled, and then from the first on again: one that was held, or that could not be
+ * deleted, may still be there. */
+static size_t
+read_next(Publisher *publisher, Destination *d, const RelayEvent **events, const char **lsn,
+		  bool *held)
+{
+	const PublisherSource *source = &publisher->source;
+	size_t count = source->read_parked(source->context, d->exchange, d->routing_key, d->after,
+									   d->width, events, lsn, held);
+
+	if (count > 0 || d->after == 0)
+		return count;
+	d->after = 0;
+	return source->read_parked(source->context, d->exchange, d->routing_key, 0, d->width, events,
+							   lsn, held);
+}
+
 /* Reads the next parked events of a destination into messages; without any it is open again. */
 static void
 try_chunk(Publisher *publisher, Destination *d, int64_t now_us)
@@ -320,8 +348,7 @@ try_chunk(Publisher *publisher, Destination *d, int64_t now_us)
 	const RelayEvent *events;
 	const char       *lsn;
 	bool              held;
-	size_t count = publisher->source.read_parked(publisher->source.context, d->exchange,
-												 d->routing_key, d->width, &events, &lsn, &held);
+	size_t            count = read_next(publisher, d, &events, &lsn, &held);
 
 	if (count == 0)
 	{
@@ -332,7 +359,7 @@ try_chunk(Publisher *publisher, Destination *d, int64_t now_us)
 		return;
 	}
 	d->tried_at_us = now_us;
-	d->chunk = (Chunk){.events = calloc(count, sizeof(ChunkEvent)), .count = count};
+	d->chunk = (Chunk){.events = calloc(count, sizeof(ChunkEvent)), .count = count, .held = held};
 	if (d->chunk.events == NULL)
 	{
 		publisher_fail(publisher, "out of memory");
@@ -345,6 +372,20 @@ try_chunk(Publisher *publisher, Destination *d, int64_t now_us)
 
 /* ---- answers ---------------------------------------------------------------------------------- */
 
+/* The exchange is there: what waited for it need not wait for its own time. */
+static void
+try_exchange(Publisher *publisher, const Destination *tried, int64_t now_us)
+{
+	for (Destination *d = publisher->destinations.first_parked; d != NULL; d = d->parked_next)
+	{
+		if (d == tried || !d->alone || d->chunk.events != NULL ||
+			!mq_bytes_equal(d->exchange, tried->exchange))
+			continue;
+		d->alone = false;
+		destination_try_now(d, now_us);
+	}
+}
+
 void
 parking_confirmed(Publisher *publisher, const OutMessage *message, int64_t now_us)
 {
@@ -356,6 +397,8 @@ parking_confirmed(Publisher *publisher, const OutMessage *message, int64_t now_u
 		publisher->parking_due_us = 0;
 	if (message->window == 0)
 	{
+		if (d->alone)
+			try_exchange(publisher, d, now_us);
 		d->alone = false;
 		d->chunk.messages--;
 		publisher->parking_due_us = 0;
@@ -407,6 +450,29 @@ parking_refuse_exchange(Publisher *publisher, MqBytes exchange, const char *reas
 		}
 		parking_refuse(publisher, message, reason, true, now_us);
 		message = publisher->unconfirmed.first; /* others went with it */
+	}
+}
+
+void
+parking_postpone_exchange(Publisher *publisher, MqBytes exchange, const char *reason,
+						  int64_t now_us)
+{
+	OutMessage *next;
+
+	for (Destination *d = publisher->destinations.first_parked; d != NULL; d = d->parked_next)
+	{
+		if (d->alone && !d->guest && d->chunk.events == NULL &&
+			mq_bytes_equal(d->exchange, exchange))
+			wait_longer(publisher, d, now_us);
+	}
+	for (OutMessage *message = publisher->unconfirmed.first; message != NULL; message = next)
+	{
+		next = message->next;
+		if (message->window != 0 || !message->destination->alone ||
+			!mq_bytes_equal(message->exchange, exchange))
+			continue;
+		parking_refuse(publisher, message, reason, true, now_us);
+		next = publisher->unconfirmed.first; /* others went with it */
 	}
 }
 
@@ -507,6 +573,8 @@ forget_aside(Publisher *publisher)
 		next = message->next;
 		*(d->state == DESTINATION_PARKED && !d->guest ? &d->parked : &publisher->crowd.parked) +=
 			(int64_t) publisher->ranges[i++].parked;
+		if (d->after >= message->first_id)
+			d->after = message->first_id - 1;
 		d->listed--;
 		publisher_settled(publisher, message->window);
 		free(message);
@@ -674,6 +742,7 @@ publisher_parked_anew(Publisher *publisher, int64_t now_us)
 	for (Destination *d = publisher->destinations.first_parked; d != NULL; d = d->parked_next)
 	{
 		d->parked = 0;
+		d->after = 0;
 		destination_try_now(d, now_us);
 	}
 	publisher->crowd.parked = 0;

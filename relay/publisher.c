@@ -304,6 +304,8 @@ blame(Publisher *publisher, OutMessage *guilty, int code, const char *reason, in
 	parking_refuse(publisher, guilty, reason, true, now_us);
 	if (code == 404)
 		parking_refuse_exchange(publisher, exchange, reason, now_us);
+	if (code == 404 || code == 403)
+		parking_postpone_exchange(publisher, exchange, reason, now_us);
 }
 
 void

@@ -89,11 +89,11 @@ typedef struct PublisherSource
 	/* Keeps events until they are settled. Those that are kept already stay as they are. */
 	void (*park)(void *context, ParkRange *ranges, size_t count);
 
-	/* The first parked events of a destination, in order, that are not dead, at most `limit`; valid
-	 * until the next call of read or this. Those that somebody is about to take away by hand are
-	 * passed over: *held. 0 and not held: there is none. */
-	size_t (*read_parked)(void *context, MqBytes exchange, MqBytes routing_key, size_t limit,
-						  const RelayEvent **events, const char **lsn, bool *held);
+	/* The first parked events of a destination, in order, that are not dead and have greater ids than
+	 * `after`, at most `limit`; valid until the next call of read or this. Those that somebody is about
+	 * to take away by hand are passed over: *held. 0 and not held: there is none. */
+	size_t (*read_parked)(void *context, MqBytes exchange, MqBytes routing_key, int64_t after,
+						  size_t limit, const RelayEvent **events, const char **lsn, bool *held);
 
 	/* What came of parked events: those accepted are forgotten, those dead are kept as such. */
 	void (*settle)(void *context, const ChunkEvent *events, size_t count, const char *reason);

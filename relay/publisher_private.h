@@ -120,6 +120,11 @@ void parking_refuse(Publisher *publisher, OutMessage *message, const char *reaso
 void parking_refuse_exchange(Publisher *publisher, MqBytes exchange, const char *reason,
 							 int64_t now_us);
 
+/* The same for destinations of that exchange that are parked already and whose next try may close the
+ * channel, too: a thousand of them would close it one after the other, and nothing else would flow. */
+void parking_postpone_exchange(Publisher *publisher, MqBytes exchange, const char *reason,
+							   int64_t now_us);
+
 /* The broker will never take it. The message, not under way, is the publisher's no more. */
 void parking_bury(Publisher *publisher, OutMessage *message, const char *reason);
 

@@ -117,11 +117,11 @@ source_park(void *context, ParkRange *ranges, size_t count)
 }
 
 static size_t
-source_read_parked(void *context, MqBytes exchange, MqBytes routing_key, size_t limit,
-				   const RelayEvent **events, const char **lsn, bool *held)
+source_read_parked(void *context, MqBytes exchange, MqBytes routing_key, int64_t after,
+				   size_t limit, const RelayEvent **events, const char **lsn, bool *held)
 {
-	return store_read_parked(((Relay *) context)->store, exchange, routing_key, limit, events, lsn,
-							 held);
+	return store_read_parked(((Relay *) context)->store, exchange, routing_key, after, limit, events,
+							 lsn, held);
 }
 
 static void

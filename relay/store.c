@@ -840,13 +840,13 @@ store_park(Store *store, ParkRange *ranges, size_t count)
 }
 
 size_t
-store_read_parked(Store *store, MqBytes exchange, MqBytes routing_key, size_t limit,
-				  const RelayEvent **events, const char **lsn, bool *held)
+store_read_parked(Store *store, MqBytes exchange, MqBytes routing_key, int64_t after,
+				  size_t limit, const RelayEvent **events, const char **lsn, bool *held)
 {
 	size_t count;
 
 	MemoryContextReset(store->parked_context);
-	count = parked_read(exchange, routing_key, limit, store->parked_context, events, held);
+	count = parked_read(exchange, routing_key, after, limit, store->parked_context, events, held);
 	snprintf(store->parked_lsn, sizeof(store->parked_lsn), "%X/%X",
 			 LSN_FORMAT_ARGS(insert_position()));
 	*lsn = store->parked_lsn;

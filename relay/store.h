@@ -49,8 +49,8 @@ size_t store_read(Store *store, const RelayEvent **events);
 void store_park(Store *store, ParkRange *ranges, size_t count);
 
 /* PublisherSource.read_parked. */
-size_t store_read_parked(Store *store, MqBytes exchange, MqBytes routing_key, size_t limit,
-						 const RelayEvent **events, const char **lsn, bool *held);
+size_t store_read_parked(Store *store, MqBytes exchange, MqBytes routing_key, int64_t after,
+						 size_t limit, const RelayEvent **events, const char **lsn, bool *held);
 
 /* Everything up to window `number` is confirmed: moves the position, in memory. */
 void store_confirmed(Store *store, uint64_t number);

@@ -111,8 +111,8 @@ end(void)
 }
 
 size_t
-parked_read(MqBytes exchange, MqBytes routing_key, size_t limit, MemoryContext context,
-			const RelayEvent **events, bool *held)
+parked_read(MqBytes exchange, MqBytes routing_key, int64_t after, size_t limit,
+			MemoryContext context, const RelayEvent **events, bool *held)
 {
 	MemoryContext caller;
 	RelayEvent   *read;
@@ -125,7 +125,7 @@ parked_read(MqBytes exchange, MqBytes routing_key, size_t limit, MemoryContext c
 	caller = MemoryContextSwitchTo(context);
 	read = palloc(limit * sizeof(RelayEvent));
 	parked_begin_of(&scan, GetActiveSnapshot(), AccessShareLock, to_server(exchange),
-					to_server(routing_key), false);
+					to_server(routing_key), false, after);
 	while (count < limit && bytes < READ_BYTES && parked_next_row(&scan))
 	{
 		if (parked_is_held(&scan))
@@ -151,7 +151,7 @@ parked_is(MqBytes exchange, MqBytes routing_key)
 
 	begin();
 	parked_begin_of(&scan, GetActiveSnapshot(), AccessShareLock, to_server(exchange),
-					to_server(routing_key), false);
+					to_server(routing_key), false, 0);
 	found = parked_next_row(&scan);
 	parked_end(&scan);
 	end();

@@ -151,7 +151,7 @@ park(void *context, ParkRange *ranges, size_t count)
 }
 
 static size_t
-read_parked(void *context, MqBytes exchange, MqBytes routing_key, size_t limit,
+read_parked(void *context, MqBytes exchange, MqBytes routing_key, int64_t after, size_t limit,
 			const RelayEvent **events, const char **lsn, bool *held)
 {
 	int    queue = queue_number(routing_key);
@@ -159,7 +159,7 @@ read_parked(void *context, MqBytes exchange, MqBytes routing_key, size_t limit,
 
 	(void) context;
 	(void) exchange;
-	for (int64_t id = 1; id <= world.committed && count < limit; id++)
+	for (int64_t id = after + 1; id <= world.committed && count < limit; id++)
 	{
 		if (id % QUEUES == queue && world.kept[id] == KEPT && world.held != queue)
 			world.events[count++] = event_of(id);
@@ -940,6 +940,36 @@ an_unknown_exchange_parks_the_guilty_destination_alone(void **state)
 	assert_int_equal(destination(1)->state, DESTINATION_PARKED);
 }
 
+/* A thousand routing keys of one exchange that is not there. */
+static void
+one_that_closes_the_channel_stands_for_all_of_its_exchange(void **state)
+{
+	int reopens;
+
+	(void) state;
+	connected();
+	world.mood[0] = world.mood[1] = world.mood[2] = CLOSES;
+	commit(6);
+	live(12);
+	assert_int_equal(kept_count(0) + kept_count(1) + kept_count(2), 6);
+	reopens = world.reopens;
+	for (int i = 0; i < 4; i++)
+	{
+		now_us += DESTINATION_RETRY_LIMIT_US;
+		for (int turn = 0; turn < 6; turn++)
+		{
+			step();
+			if (world.reopening)
+				channel_begins();
+			answer_all();
+		}
+	}
+	assert_in_range(world.reopens - reopens, 4, 6); /* not three for each time */
+	memset(world.mood, 0, sizeof(world.mood));
+	live(8);
+	assert_int_equal(kept_count(0) + kept_count(1) + kept_count(2), 0);
+}
+
 /* Not one at a time: confirms of a queue on disk take their time. */
 static void
 the_guilty_one_of_many_is_found_by_halves(void **state)
@@ -1250,6 +1280,7 @@ main(void)
 		TEST(while_blocked_nothing_is_sent_and_no_limit_runs),
 		TEST(a_confirm_that_never_comes_ends_the_connection),
 		TEST(an_unknown_exchange_parks_the_guilty_destination_alone),
+		TEST(one_that_closes_the_channel_stands_for_all_of_its_exchange),
 		TEST(the_guilty_one_of_many_is_found_by_halves),
 		TEST(what_may_close_the_channel_is_tried_alone),
 		TEST(a_message_that_is_too_large_is_dead_and_the_rest_goes_on),
