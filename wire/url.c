@@ -231,8 +231,11 @@ static MqResult
 decode_amqp_query(MqBytes query, MqUrl *url, MqError *error)
 {
 	const char *at = query.data;
-	const char *end = query.data + query.size;
+	const char *end;
 
+	if (query.size == 0)
+		return MQ_OK;
+	end = query.data + query.size;
 	while (at < end)
 	{
 		const char *ampersand = find(at, end, '&');
