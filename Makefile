@@ -313,7 +313,7 @@ help:
 		'make check-model     the protocol searched state by state, and with each rule taken out' \
 		'make check-asan      unit tests and worker under address and undefined-behaviour sanitizers' \
 		'make check-valgrind  the SQL tests, with the server under memcheck (needs valgrind)' \
-		'make check-cassert   the SQL tests on a server with assertions that discards its caches (20 minutes)' \
+		'make check-cassert   the SQL tests on a server with assertions that discards its caches (half an hour)' \
 		'make check-valgrind-worker   the worker under memcheck, in tests that strain it' \
 		'make installcheck    pg_regress and isolation tests against a running server' \
 		'make fuzz            libFuzzer for FUZZ_SECONDS (60) with each parser of what others write' \
