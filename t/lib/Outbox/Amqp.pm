@@ -66,8 +66,10 @@ sub connect
 	$self->wait_method(CONNECTION_START);
 	$self->send_method(0, 10, 11,
 		pack_table({}) . short('PLAIN') . long("\0$user\0$password") . short('en_US'));
-	$self->wait_method(CONNECTION_TUNE);
-	$self->send_method(0, 10, 31, pack('nNn', 1, FRAME_MAX, 0));
+	# What the broker allows, if that is less.
+	my (undef, $frame_max) = unpack 'nN', scalar $self->wait_method(CONNECTION_TUNE);
+	$self->{frame_max} = $frame_max == 0 || $frame_max > FRAME_MAX ? FRAME_MAX : $frame_max;
+	$self->send_method(0, 10, 31, pack('nNn', 1, $self->{frame_max}, 0));
 	$self->send_method(0, 10, 40, short($arg{vhost} // '/') . short('') . "\0");
 	$self->wait_method(CONNECTION_OPEN_OK);
 	$self->send_method(1, 20, 10, short(''));
@@ -151,9 +153,10 @@ sub publish
 	$self->send_method(1, 60, 40,
 		pack('n', 0) . short($arg{exchange} // '') . short($arg{routing_key}) . chr(1));
 	$self->send_frame(HEADER, 1, pack('nnQ>n', 60, 0, length $body, $flags) . $values);
-	for (my $at = 0; $at < length $body; $at += FRAME_MAX - 8)
+	my $piece_bytes = $self->{frame_max} - 8;
+	for (my $at = 0; $at < length $body; $at += $piece_bytes)
 	{
-		$self->send_frame(BODY, 1, substr($body, $at, FRAME_MAX - 8));
+		$self->send_frame(BODY, 1, substr($body, $at, $piece_bytes));
 	}
 	my $returned = 0;
 	my ($method) = $self->wait_method(BASIC_ACK, sub { $returned = 1 if $_[0] eq BASIC_RETURN });
