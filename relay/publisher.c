@@ -19,6 +19,8 @@ sink(void *context, const OutMessage *from)
 	OutMessage  *message;
 	OpenWindow  *window;
 
+	if (d != NULL && parking_is_accepted(d, from))
+		return MQ_OK;
 	if (d == NULL)
 		d = parking_destination(publisher, from->exchange, from->routing_key);
 	made.destination = d;
