@@ -35,6 +35,7 @@ use constant {
 	QUEUE_BIND_OK      => '50.21',
 	QUEUE_PURGE_OK     => '50.31',
 	QUEUE_DELETE_OK    => '50.41',
+	QUEUE_UNBIND_OK    => '50.51',
 	BASIC_RETURN       => '60.50',
 	GET_OK             => '60.71',
 	GET_EMPTY          => '60.72',
@@ -91,11 +92,10 @@ sub declare_queue
 	return unpack 'N', substr($answer, 1 + $name_bytes, 4);
 }
 
-# With if_empty => 1 dies where a message is in it.
 sub delete_queue
 {
-	my ($self, $queue, %arg) = @_;
-	$self->send_method(1, 50, 40, pack('n', 0) . short($queue) . chr($arg{if_empty} ? 2 : 0));
+	my ($self, $queue) = @_;
+	$self->send_method(1, 50, 40, pack('n', 0) . short($queue) . "\0");
 	$self->wait_method(QUEUE_DELETE_OK);
 	return;
 }
@@ -133,6 +133,15 @@ sub bind_queue
 		pack('n', 0) . short($queue) . short($exchange) . short($routing_key) . "\0"
 		  . pack_table({}));
 	$self->wait_method(QUEUE_BIND_OK);
+	return;
+}
+
+sub unbind_queue
+{
+	my ($self, $queue, $exchange, $routing_key) = @_;
+	$self->send_method(1, 50, 50,
+		pack('n', 0) . short($queue) . short($exchange) . short($routing_key) . pack_table({}));
+	$self->wait_method(QUEUE_UNBIND_OK);
 	return;
 }
 
