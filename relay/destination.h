@@ -72,6 +72,8 @@ struct Destination
 	uint32_t attempts;    /* since it was parked */
 	int64_t  tried_at_us; /* the last of them */
 	int64_t  due_us;      /* the next */
+	int64_t  partly_id;   /* the event tried alone last, */
+	int64_t  partly;      /* and how many of its messages, from the first on, were accepted */
 	int64_t  after;       /* events with ids up to it were settled, as far as is known; 0: none */
 	size_t   width;       /* events of the next try */
 	Backoff  backoff;

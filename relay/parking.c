@@ -358,6 +358,9 @@ try_chunk(Publisher *publisher, Destination *d, int64_t now_us)
 			give_up_for_now(publisher, d, now_us);
 		return;
 	}
+	if (count > 1 || events[0].id != d->partly_id)
+		d->partly = 0;
+	d->partly_id = count > 1 ? 0 : events[0].id;
 	d->tried_at_us = now_us;
 	d->chunk = (Chunk){.events = calloc(count, sizeof(ChunkEvent)), .count = count, .held = held};
 	if (d->chunk.events == NULL)
@@ -371,6 +374,18 @@ try_chunk(Publisher *publisher, Destination *d, int64_t now_us)
 }
 
 /* ---- answers ---------------------------------------------------------------------------------- */
+
+static bool
+is_of_event(const OutMessage *message, int64_t id)
+{
+	return message->first_id == id && message->last_id == id;
+}
+
+bool
+parking_is_accepted(const Destination *d, const OutMessage *message)
+{
+	return is_of_event(message, d->partly_id) && message->part <= d->partly;
+}
 
 /* The exchange is there: what waited for it need not wait for its own time. */
 static void
@@ -399,6 +414,8 @@ parking_confirmed(Publisher *publisher, const OutMessage *message, int64_t now_u
 	{
 		if (d->alone)
 			try_exchange(publisher, d, now_us);
+		if (is_of_event(message, d->partly_id) && message->part == d->partly + 1)
+			d->partly++;
 		d->alone = false;
 		d->chunk.messages--;
 		publisher->parking_due_us = 0;

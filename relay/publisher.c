@@ -19,6 +19,8 @@ sink(void *context, const OutMessage *from)
 	OutMessage  *message;
 	OpenWindow  *window;
 
+	if (d != NULL && parking_is_accepted(d, from))
+		return MQ_OK;
 	if (d == NULL)
 		d = parking_destination(publisher, from->exchange, from->routing_key);
 	made.destination = d;
@@ -402,14 +404,17 @@ publisher_on_return(Publisher *publisher, MqBytes exchange, MqBytes routing_key,
 	OutMessage  *message = unconfirmed_returned(&publisher->unconfirmed, exchange, routing_key,
 												first_id, last_id, part);
 	Destination *d;
+	MqError      error;
 
 	if (message == NULL)
 		return;
 	d = message->destination;
 	d->alone = d->alone || alone;
-	snprintf(d->error, sizeof(d->error),
-			 "a message came back: %.64s (exchange \"%.60s\", routing key \"%.80s\")", reason,
-			 d->exchange.data, d->routing_key.data);
+	/* Which leaves printable ASCII: names may be cut off in the middle of a character. */
+	mq_error_set(&error, MQ_OK,
+				 "a message came back: %.64s (exchange \"%.60s\", routing key \"%.80s\")", reason,
+				 d->exchange.data, d->routing_key.data);
+	snprintf(d->error, sizeof(d->error), "%.*s", (int) sizeof(d->error) - 1, error.text);
 }
 
 void

@@ -107,6 +107,10 @@ void parking_admit(Publisher *publisher, OutMessage *message);
  * parked meanwhile are not sent again. */
 void parking_after_loss(Publisher *publisher);
 
+/* Was this message of an event that is tried again accepted by an earlier try? A queue may have room for
+ * a few of them at a time only. */
+bool parking_is_accepted(const Destination *destination, const OutMessage *message);
+
 /* The broker took it. */
 void parking_confirmed(Publisher *publisher, const OutMessage *message, int64_t now_us);
 

@@ -1,5 +1,5 @@
-# Loss audit of parking: writers publish numbered messages to queues and exchanges while these are deleted,
-# full, forbidden, and broker, server and relay are killed. At the end everything is repaired and drained:
+# Loss audit of parking: writers publish numbered messages to queues and exchanges while these are unbound,
+# deleted, full, forbidden, and broker, server and relay are killed. At the end everything is repaired and drained:
 # each committed message was received or discarded by hand, none that was rolled back was, and where nothing
 # was refused while later ones were under way each session's messages came in order.
 #
@@ -73,6 +73,7 @@ sub create_writers
 			INSERT INTO said VALUES (n, writer, destination);
 			CASE destination
 			WHEN 'cache-invalidation' THEN PERFORM outbox.invalidate(n::text);
+			WHEN 'gone.1', 'gone.2', 'gone.3' THEN PERFORM outbox.publish_to('gate', destination, message);
 			WHEN 'behind.exchange' THEN PERFORM outbox.publish_to('exchange', '', message);
 			WHEN 'behind.forbidden' THEN PERFORM outbox.publish_to('forbidden', '', message);
 			ELSE PERFORM outbox.publish(destination, message);
@@ -171,13 +172,10 @@ sub declare
 	return;
 }
 
-# Nothing that was accepted may go with it.
-sub delete_queue
-{
-	my ($queue) = @_;
-	do { drain($queue) } until eval { $broker->delete_queue($queue, if_empty => 1); 1 } || $@ !~ /not empty/;
-	return;
-}
+# Queues behind the exchange "gate" are bound and unbound. (One that is deleted may take along what the broker
+# accepts in that moment.)
+sub bind_queue { return $broker->bind_queue($_[0], 'gate', $_[0]) }
+sub unbind_queue { return $broker->unbind_queue($_[0], 'gate', $_[0]) }
 
 sub declare_exchange
 {
@@ -193,7 +191,7 @@ sub declare_exchange
 sub acts
 {
 	my @quick = (
-		(map { my $queue = $_; (sub { delete_queue($queue) }, sub { declare($queue) }) } @vanishing),
+		(map { my $queue = $_; (sub { unbind_queue($queue) }, sub { bind_queue($queue) }) } @vanishing),
 		(map { my $queue = $_; sub { drain($queue, 1 + int rand 8) } } @small),
 		sub { $broker->delete_exchange('exchange') },
 		sub { declare_exchange('exchange') },
@@ -248,7 +246,7 @@ sub refuse_backlog
 			COMMIT;
 		END LOOP;
 	END $$));
-	delete_queue($_) for qw(gone.1 gone.2);
+	unbind_queue($_) for qw(gone.1 gone.2);
 	sql('SELECT outbox.resume()');
 	$node->wait_published;
 	my $waiting = sql(q(SELECT count(*) FROM outbox.dead_letter WHERE routing_key IN ('gone.1', 'gone.2')));
@@ -264,8 +262,9 @@ sub run_round
 	srand $seed;
 	(%count, %order) = ();
 	sql('TRUNCATE said, discarded, stop');
-	delete_queue($_) for grep { $broker->queue_exists($_) } @small;
 	declare($_) for @queues;
+	$broker->declare_exchange('gate', 'direct');
+	bind_queue($_) for @vanishing;
 	declare_exchange($_) for qw(exchange forbidden);
 	$node->wait_relay([ 'idle', 'publishing' ]);
 	refuse_backlog();
@@ -295,8 +294,7 @@ sub stop_writers
 sub repair
 {
 	permit('.*');
-	delete_queue($_) for @small;
-	$broker->declare_queue($_) for @queues;
+	bind_queue($_) for @vanishing;
 	declare_exchange($_) for qw(exchange forbidden);
 	retry_all();
 	poll_until('everything to be accepted', sub {

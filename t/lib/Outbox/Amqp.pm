@@ -35,6 +35,7 @@ use constant {
 	QUEUE_BIND_OK      => '50.21',
 	QUEUE_PURGE_OK     => '50.31',
 	QUEUE_DELETE_OK    => '50.41',
+	QUEUE_UNBIND_OK    => '50.51',
 	BASIC_RETURN       => '60.50',
 	GET_OK             => '60.71',
 	GET_EMPTY          => '60.72',
@@ -66,8 +67,10 @@ sub connect
 	$self->wait_method(CONNECTION_START);
 	$self->send_method(0, 10, 11,
 		pack_table({}) . short('PLAIN') . long("\0$user\0$password") . short('en_US'));
-	$self->wait_method(CONNECTION_TUNE);
-	$self->send_method(0, 10, 31, pack('nNn', 1, FRAME_MAX, 0));
+	# What the broker allows, if that is less.
+	my (undef, $frame_max) = unpack 'nN', scalar $self->wait_method(CONNECTION_TUNE);
+	$self->{frame_max} = $frame_max == 0 || $frame_max > FRAME_MAX ? FRAME_MAX : $frame_max;
+	$self->send_method(0, 10, 31, pack('nNn', 1, $self->{frame_max}, 0));
 	$self->send_method(0, 10, 40, short($arg{vhost} // '/') . short('') . "\0");
 	$self->wait_method(CONNECTION_OPEN_OK);
 	$self->send_method(1, 20, 10, short(''));
@@ -89,11 +92,10 @@ sub declare_queue
 	return unpack 'N', substr($answer, 1 + $name_bytes, 4);
 }
 
-# With if_empty => 1 dies where a message is in it.
 sub delete_queue
 {
-	my ($self, $queue, %arg) = @_;
-	$self->send_method(1, 50, 40, pack('n', 0) . short($queue) . chr($arg{if_empty} ? 2 : 0));
+	my ($self, $queue) = @_;
+	$self->send_method(1, 50, 40, pack('n', 0) . short($queue) . "\0");
 	$self->wait_method(QUEUE_DELETE_OK);
 	return;
 }
@@ -134,6 +136,15 @@ sub bind_queue
 	return;
 }
 
+sub unbind_queue
+{
+	my ($self, $queue, $exchange, $routing_key) = @_;
+	$self->send_method(1, 50, 50,
+		pack('n', 0) . short($queue) . short($exchange) . short($routing_key) . pack_table({}));
+	$self->wait_method(QUEUE_UNBIND_OK);
+	return;
+}
+
 # Publishes bytes and waits for the broker's confirm; dies if no queue took it. Named arguments:
 # exchange, routing_key, body, and any properties (content_type, type, message_id, headers ...).
 sub publish
@@ -151,9 +162,10 @@ sub publish
 	$self->send_method(1, 60, 40,
 		pack('n', 0) . short($arg{exchange} // '') . short($arg{routing_key}) . chr(1));
 	$self->send_frame(HEADER, 1, pack('nnQ>n', 60, 0, length $body, $flags) . $values);
-	for (my $at = 0; $at < length $body; $at += FRAME_MAX - 8)
+	my $piece_bytes = $self->{frame_max} - 8;
+	for (my $at = 0; $at < length $body; $at += $piece_bytes)
 	{
-		$self->send_frame(BODY, 1, substr($body, $at, FRAME_MAX - 8));
+		$self->send_frame(BODY, 1, substr($body, $at, $piece_bytes));
 	}
 	my $returned = 0;
 	my ($method) = $self->wait_method(BASIC_ACK, sub { $returned = 1 if $_[0] eq BASIC_RETURN });

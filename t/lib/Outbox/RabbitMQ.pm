@@ -237,6 +237,7 @@ sub delete_queue     { my ($self, @a) = @_; return $self->ask('delete_queue',   
 sub purge_queue      { my ($self, @a) = @_; return $self->ask('purge_queue',      @a) }
 sub declare_exchange { my ($self, @a) = @_; return $self->ask('declare_exchange', @a) }
 sub delete_exchange  { my ($self, @a) = @_; return $self->ask('delete_exchange',  @a) }
+sub unbind_queue     { my ($self, @a) = @_; return $self->ask('unbind_queue',     @a) }
 sub bind_queue       { my ($self, @a) = @_; return $self->ask('bind_queue',       @a) }
 
 # Messages that are ready (not those a consumer holds). Dies where there is no such queue.
