@@ -156,19 +156,24 @@ sequence_oid(void)
 	return sequence;
 }
 
-/* Takes the lock that writing takes, so that the answer holds until this transaction ends. Waiting
- * for it may bring the news that the table was dropped: InvalidOid. */
+/* Takes the locks that writing takes, so that the answer holds until this transaction ends: the
+ * sequence's first, since DROP EXTENSION takes them in the order in which the two were made. Waiting
+ * for them may bring the news that they were dropped: InvalidOid. */
 static Oid
 lock_table(int number)
 {
 	Oid table = event_table_oid(number);
+	Oid sequence;
 
 	if (!OidIsValid(table))
 		return InvalidOid;
-	LockRelationOid(table, RowExclusiveLock);
+	sequence = sequence_oid();
+	LockRelationOid(sequence, RowExclusiveLock);
+	if (event_table_oid(number) == table)
+		LockRelationOid(table, RowExclusiveLock);
 	if (event_table_oid(number) == table)
 		return table;
-	UnlockRelationOid(table, RowExclusiveLock);
+	UnlockRelationOid(sequence, RowExclusiveLock);
 	return InvalidOid;
 }
 
