@@ -37,7 +37,7 @@ subtest 'F31: no worker slot is free' => sub {
 	my $began = monotonic_s();
 	$node->safe_psql('blog', 'DROP EXTENSION pg_outbox CASCADE');
 	$node->wait_relay('idle', 'second');
-	cmp_ok(monotonic_s() - $began, '<', 5, 'once another relay has gone it starts');
+	cmp_ok(monotonic_s() - $began, '<', 15, 'once another relay has gone it starts');
 	$node->wait_published('second');
 	is(($fake->confirmed)[-1]{body}, '{"keys":["waits"]}', 'and what waited is published');
 
@@ -105,7 +105,7 @@ subtest 'F46: the clock jumps' => sub {
 	$waiting->query_until(qr/waiting/, "\\echo waiting\nSELECT outbox.wait_published('2 s');\n\\echo over\n");
 	$faults->set_clock(-7200);
 	$waiting->query_until(qr/over/, '');
-	cmp_ok(monotonic_s() - $began, '<', 10, 'wait_published keeps to its time');
+	cmp_ok(monotonic_s() - $began, '<', 20, 'wait_published keeps to its time');
 	$waiting->quit;
 	$faults->set_clock(0);
 	$node->safe_psql('blog', 'SELECT outbox.resume()');
