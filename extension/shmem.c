@@ -67,6 +67,7 @@ shmem_startup(void)
 		LWLockInitialize(&outbox_shared->lock, tranche);
 		pg_atomic_init_u32(&outbox_shared->taken, 1);
 		outbox_shared->tranche = tranche;
+		pg_atomic_init_u32(&outbox_shared->reloads, 0);
 		for (int i = 0; i < OUTBOX_MAX_DATABASES; i++)
 			slot_init(&outbox_shared->slots[i], tranche);
 	}

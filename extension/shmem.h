@@ -64,6 +64,7 @@ typedef struct OutboxSlot
 	bool        confirmed; /* a relay has found the extension there */
 	int         holder_pid; /* backend that keeps the relay away (DROP DATABASE ...); 0: none */
 	int         relay_pid;  /* 0: not running */
+	uint32      reloads;    /* when it was started: a process that is being made misses a SIGHUP */
 	Latch      *relay_latch; /* of the running relay, else NULL */
 	int64       start_after_us; /* the launcher starts none before; CLOCK_MONOTONIC, 0: at once */
 
@@ -95,6 +96,7 @@ typedef struct OutboxShared
 	LWLock     lock;
 	Latch     *launcher_latch; /* under lock; NULL: no launcher runs */
 	int        tranche;        /* of all locks here; written once */
+	pg_atomic_uint32 reloads; /* that the launcher has seen; relays compare */
 	pg_atomic_uint32 taken;    /* counts slots that were taken: none is looked for in vain twice */
 	OutboxSlot slots[OUTBOX_MAX_DATABASES];
 } OutboxShared;

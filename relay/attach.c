@@ -105,12 +105,23 @@ is_known(OutboxSlot *slot, const char *reason)
 }
 
 void
+notice_reload(OutboxSlot *slot)
+{
+	uint32 reloads = pg_atomic_read_u32(&outbox_shared->reloads);
+
+	if (reloads == slot->reloads)
+		return;
+	slot->reloads = reloads;
+	ConfigReloadPending = true;
+}
+
+void
 leave_unwanted(OutboxSlot *slot, const char *reason)
 {
 	report_state(slot, RELAY_NOT_RUNNING, is_known(slot, reason) ? NULL : reason);
 	LWLockAcquire(&outbox_shared->lock, LW_EXCLUSIVE);
 	/* A reload that came meanwhile may be the cure: the next relay is to see it. */
-	if (!ConfigReloadPending)
+	if (!ConfigReloadPending && pg_atomic_read_u32(&outbox_shared->reloads) == slot->reloads)
 		slot->wanted = false;
 	slot->confirmed = true;
 	LWLockRelease(&outbox_shared->lock);

@@ -17,6 +17,10 @@ OutboxSlot *attach_relay(Oid database);
 /* The extension is there: this slot is not a mere probe. */
 void confirm_slot(OutboxSlot *slot);
 
+/* Sets ConfigReloadPending if there was a reload since this process was asked for, or since the last
+ * call: the SIGHUP may have come before there was anybody to take it. */
+void notice_reload(OutboxSlot *slot);
+
 /* Ends this process, exit 0; a new one is started at once. reason: logged unless NULL. */
 void leave_for_restart(const char *reason) pg_attribute_noreturn();
 

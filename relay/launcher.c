@@ -217,8 +217,12 @@ start_relay(int slot_number, Oid database)
 		.bgw_notify_pid = MyProcPid,
 	};
 	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-	bool          started = RegisterDynamicBackgroundWorker(&worker, &handles[slot_number]);
+	bool          started;
 
+	LWLockAcquire(&outbox_shared->lock, LW_EXCLUSIVE);
+	outbox_shared->slots[slot_number].reloads = pg_atomic_read_u32(&outbox_shared->reloads);
+	LWLockRelease(&outbox_shared->lock);
+	started = RegisterDynamicBackgroundWorker(&worker, &handles[slot_number]);
 	MemoryContextSwitchTo(caller);
 	return started;
 }
@@ -343,6 +347,20 @@ wait_for_work(int64 due_us)
 	ResetLatch(MyLatch);
 }
 
+/* A relay that was being made when SIGHUP came has not seen it, and has the old settings. */
+static void
+tell_relays_of_reload(void)
+{
+	LWLockAcquire(&outbox_shared->lock, LW_EXCLUSIVE);
+	pg_atomic_fetch_add_u32(&outbox_shared->reloads, 1);
+	for (int i = 0; i < OUTBOX_MAX_DATABASES; i++)
+	{
+		if (outbox_shared->slots[i].relay_latch != NULL)
+			SetLatch(outbox_shared->slots[i].relay_latch);
+	}
+	LWLockRelease(&outbox_shared->lock);
+}
+
 void
 outbox_launcher_main(Datum main_arg)
 {
@@ -363,6 +381,7 @@ outbox_launcher_main(Datum main_arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			tell_relays_of_reload();
 			look_at_all_databases();
 		}
 		probe_next();

@@ -494,6 +494,7 @@ run(Relay *relay)
 
 		leave_if_asked(relay);
 		CHECK_FOR_INTERRUPTS();
+		notice_reload(relay->slot);
 		if (ConfigReloadPending)
 			reload();
 		obey_commands(relay);
@@ -517,6 +518,7 @@ stand_by(Relay *relay, RelayState state, const char *reason)
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
+		notice_reload(relay->slot);
 		if (ConfigReloadPending)
 			reload();
 		obey_commands(relay);

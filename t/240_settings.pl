@@ -111,6 +111,7 @@ subtest 'outbox.queue, with an invalidation parked under the old one' => sub {
 subtest 'outbox.run_on' => sub {
 	my $pid = $node->wait_relay('idle')->{pid};
 	conf('outbox.run_on', 'elsewhere');
+	$node->wait_relay_error(qr/run_on/);
 	my $row = $node->wait_relay('not running');
 	like($row->{last_error}, qr/run_on/, 'another cluster: no relay, and why');
 	is($row->{pid}, undef, '... really none');
@@ -127,6 +128,7 @@ subtest 'outbox.run_on' => sub {
 	$node->wait_published;
 	is(($fake->confirmed)[-1]{body}, '{"keys":["waits"]}', 'this one: what waited is published');
 	conf('outbox.run_on', 'elsewhere');
+	poll_until('it to be said', sub { slurp_file($node->logfile, $before) =~ /outbox.run_on names another/ });
 	$node->wait_relay('not running');
 	my $told = () = slurp_file($node->logfile, $before) =~ /outbox.run_on names another/g;
 	is($told, 1, 'the next time it is said again, for the database that has the extension alone');
@@ -136,8 +138,8 @@ subtest 'outbox.run_on' => sub {
 subtest 'a file that cannot be read' => sub {
 	my $file = "$dir/password";
 	conf('outbox.amqp_password_file', $file);
-	my $row = $node->wait_relay('not running');
-	like($row->{last_error}, qr/could not open.*No such file/, 'missing: said, and no relay');
+	my $row = $node->wait_relay_error(qr/could not open.*No such file/);
+	is($row->{state}, 'not running', 'missing: said, and no relay');
 	Outbox::RabbitMQ::write_file($file, '');
 	$node->reload;
 	like($node->wait_relay_error(qr/is empty/)->{last_error}, qr/\Q$file\E/, 'empty: said, and which');
