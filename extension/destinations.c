@@ -13,6 +13,7 @@
 
 #include "compat.h"
 #include "destinations.h"
+#include "status.h"
 
 PG_FUNCTION_INFO_V1(outbox_destination_status);
 
@@ -93,13 +94,6 @@ text_from_utf8(const char *text)
 }
 
 static void
-set_time(Datum *values, bool *nulls, int column, TimestampTz time)
-{
-	nulls[column] = time == 0;
-	values[column] = TimestampTzGetDatum(time);
-}
-
-static void
 put_row(ReturnSetInfo *result, const SharedDestination *row)
 {
 	Datum values[STATUS_COLUMNS];
@@ -111,12 +105,12 @@ put_row(ReturnSetInfo *result, const SharedDestination *row)
 	values[STATUS_STATE] = CStringGetTextDatum(row->is_parked ? "parked" : "open");
 	values[STATUS_MESSAGES] = Int64GetDatum(row->messages);
 	values[STATUS_PARKED] = Int64GetDatum(row->parked);
-	set_time(values, nulls, STATUS_PARKED_SINCE, row->parked_since);
+	status_set_time(values, nulls, STATUS_PARKED_SINCE, row->parked_since);
 	nulls[STATUS_LAST_ERROR] = row->last_error[0] == '\0';
 	values[STATUS_LAST_ERROR] = CStringGetTextDatum(row->last_error);
 	values[STATUS_ATTEMPTS] = Int32GetDatum(row->attempts);
-	set_time(values, nulls, STATUS_TRIED_AT, row->tried_at);
-	set_time(values, nulls, STATUS_NEXT_ATTEMPT_AT, row->next_attempt_at);
+	status_set_time(values, nulls, STATUS_TRIED_AT, row->tried_at);
+	status_set_time(values, nulls, STATUS_NEXT_ATTEMPT_AT, row->next_attempt_at);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

@@ -65,8 +65,8 @@ set_text(Datum *values, bool *nulls, int column, const char *text)
 		values[column] = CStringGetTextDatum(text);
 }
 
-static void
-set_time(Datum *values, bool *nulls, int column, TimestampTz time)
+void
+status_set_time(Datum *values, bool *nulls, int column, TimestampTz time)
 {
 	nulls[column] = time == 0;
 	values[column] = TimestampTzGetDatum(time);
@@ -94,9 +94,9 @@ set_slot_texts(OutboxSlot *slot, Datum *values, bool *nulls)
 	values[RELAY_PID] = Int32GetDatum(pid);
 	set_text(values, nulls, RELAY_BROKER, broker);
 	set_text(values, nulls, RELAY_LAST_ERROR, error);
-	set_time(values, nulls, RELAY_CONNECTED_AT, connected_at);
-	set_time(values, nulls, RELAY_LAST_CONFIRMED_AT, confirmed_at);
-	set_time(values, nulls, RELAY_LAST_ERROR_AT, error_at);
+	status_set_time(values, nulls, RELAY_CONNECTED_AT, connected_at);
+	status_set_time(values, nulls, RELAY_LAST_CONFIRMED_AT, confirmed_at);
+	status_set_time(values, nulls, RELAY_LAST_ERROR_AT, error_at);
 }
 
 Datum

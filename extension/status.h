@@ -18,4 +18,7 @@ TupleDesc status_row_type(FunctionCallInfo fcinfo);
 /* The relay's state as text; slot: NULL where there is none. */
 const char *status_relay_state(OutboxSlot *slot);
 
+/* A column's value: NULL where the time is 0, never. */
+void status_set_time(Datum *values, bool *nulls, int column, TimestampTz time);
+
 #endif

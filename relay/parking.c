@@ -494,20 +494,32 @@ parking_postpone_exchange(Publisher *publisher, MqBytes exchange, const char *re
 }
 
 static void
-tell_dead(Publisher *publisher, const OutMessage *message, const char *reason)
+tell_dead(Publisher *publisher, int64_t id, MqBytes exchange, MqBytes routing_key,
+		  const char *reason)
 {
 	char text[sizeof(publisher->last_error.text)];
 
-	snprintf(text, sizeof(text), "event %" PRId64 ": %s", message->last_id, reason);
+	snprintf(text, sizeof(text), "event %" PRId64 ": %s", id, reason);
 	publisher_set_error(publisher, text);
-	tell(publisher, PUBLISHER_BURIES, message->destination, text);
-	publisher->progress = true;
+	publisher->source.tell(publisher->source.context, PUBLISHER_BURIES, exchange, routing_key,
+						   text);
+}
+
+/* Sets the events of a range aside as dead. */
+static void
+bury(Publisher *publisher, ParkRange range, const char *reason)
+{
+	range.dead = true;
+	range.attempts++;
+	range.reason = reason;
+	publisher->source.park(publisher->source.context, &range, 1);
 }
 
 void
 parking_bury(Publisher *publisher, OutMessage *message, const char *reason)
 {
-	tell_dead(publisher, message, reason);
+	tell_dead(publisher, message->last_id, message->exchange, message->routing_key, reason);
+	publisher->progress = true;
 	if (message->window == 0)
 	{
 		set_destination_error(message->destination, reason);
@@ -515,19 +527,17 @@ parking_bury(Publisher *publisher, OutMessage *message, const char *reason)
 		return;
 	}
 	unconfirmed_remove(&publisher->unconfirmed, message);
-	publisher->source.park(publisher->source.context,
-						   &(ParkRange){
-							   .window = message->window,
-							   .first_id = message->first_id,
-							   .last_id = message->last_id,
-							   .invalidations = message->invalidations,
-							   .dead = true,
-							   .attempts = message->attempts + 1,
-							   .exchange = message->exchange,
-							   .routing_key = message->routing_key,
-							   .reason = reason,
-						   },
-						   1);
+	bury(publisher,
+		 (ParkRange){
+			 .window = message->window,
+			 .first_id = message->first_id,
+			 .last_id = message->last_id,
+			 .invalidations = message->invalidations,
+			 .attempts = message->attempts,
+			 .exchange = message->exchange,
+			 .routing_key = message->routing_key,
+		 },
+		 reason);
 	publisher_settled(publisher, message->window);
 	free(message);
 }
@@ -536,24 +546,17 @@ void
 parking_bury_event(Publisher *publisher, const RelayEvent *event, uint64_t window,
 				   const char *reason)
 {
-	char text[sizeof(publisher->last_error.text)];
-
-	snprintf(text, sizeof(text), "event %" PRId64 ": %s", event->id, reason);
-	publisher_set_error(publisher, text);
-	publisher->source.tell(publisher->source.context, PUBLISHER_BURIES, event->exchange,
-						   event->routing_key, text);
-	publisher->source.park(publisher->source.context,
-						   &(ParkRange){
-							   .window = window,
-							   .first_id = event->id,
-							   .last_id = event->id,
-							   .dead = true,
-							   .attempts = event->attempts + 1,
-							   .exchange = event->exchange,
-							   .routing_key = event->routing_key,
-							   .reason = reason,
-						   },
-						   1);
+	tell_dead(publisher, event->id, event->exchange, event->routing_key, reason);
+	bury(publisher,
+		 (ParkRange){
+			 .window = window,
+			 .first_id = event->id,
+			 .last_id = event->id,
+			 .attempts = event->attempts,
+			 .exchange = event->exchange,
+			 .routing_key = event->routing_key,
+		 },
+		 reason);
 }
 
 /* ---- what is due ------------------------------------------------------------------------------ */

@@ -28,17 +28,7 @@ $node->wait_relay('idle');
 
 # A message for each row of "sent" that is committed. Half of them are written early, so that their
 # table has long ceased to be the current one when they commit.
-sub write_script
-{
-	my ($name, $text) = @_;
-	my $script = "${\ $pipe->dir }/$name.sql";
-	open(my $file, '>', $script) or die "$script: $!\n";
-	print $file $text;
-	close $file or die "$script: $!\n";
-	return $script;
-}
-
-my $writers = write_script('writers', <<'SQL');
+my $writers = $pipe->write_script('writers', <<'SQL');
 \set way random(1, 10)
 \set early random(0, 1)
 \set wait random(0, 500)
@@ -65,7 +55,7 @@ COMMIT;
 COMMIT;
 \endif
 SQL
-my $rotators = write_script('rotators', "SELECT outbox.rotate();\n");
+my $rotators = $pipe->write_script('rotators', "SELECT outbox.rotate();\n");
 
 # Emptying a table gives it, its toast table and their indexes new files, whose numbers are counted up.
 sub newest_file

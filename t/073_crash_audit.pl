@@ -24,18 +24,8 @@ my ($broker, $node) = ($pipe->broker, $pipe->node);
 $broker->declare_queue('q');
 $pipe->sql('CREATE TABLE sent (id uuid); CHECKPOINT');
 
-sub write_script
-{
-	my ($name, $text) = @_;
-	my $script = "${\ $pipe->dir }/$name.sql";
-	open(my $file, '>', $script) or die "$script: $!\n";
-	print $file $text;
-	close $file or die "$script: $!\n";
-	return $script;
-}
-
 # Names that no crash hands out again.
-my $writers = write_script('writers', <<'SQL');
+my $writers = $pipe->write_script('writers', <<'SQL');
 \set way random(1, 20)
 BEGIN;
 WITH new AS (INSERT INTO sent SELECT gen_random_uuid() RETURNING id)
@@ -52,7 +42,7 @@ SET LOCAL synchronous_commit = off;
 COMMIT;
 \endif
 SQL
-my $rotators = write_script('rotators', "SELECT outbox.rotate();\n\\sleep 10 ms\n");
+my $rotators = $pipe->write_script('rotators', "SELECT outbox.rotate();\n\\sleep 10 ms\n");
 
 sub pgbench
 {

@@ -67,6 +67,17 @@ sub sql
 	return $self->{node}->safe_psql('blog', $sql);
 }
 
+# A script for pgbench in this test's folder: its path.
+sub write_script
+{
+	my ($self, $name, $text) = @_;
+	my $script = "$self->{dir}/$name.sql";
+	open(my $file, '>', $script) or die "$script: $!\n";
+	print $file $text;
+	close $file or die "$script: $!\n";
+	return $script;
+}
+
 # Ends the test: the worker in good order (a sanitizer may have something to say then), the servers
 # at once; and says how many tests there were.
 sub finish
