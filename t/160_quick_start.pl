@@ -76,7 +76,8 @@ sub run_sh
 my ($build) = blocks_of('1. Build and install');
 run_sh('build', $build);
 my $library = qx(/usr/bin/pg_config --pkglibdir) =~ s/\n//r;
-ok(-s "$installed/$_", "$_ is installed") for "$library/pg_outbox.so", 'usr/local/bin/outbox-worker';
+ok(-s "$installed/$_", "$_ is installed") for "$library/pg_outbox.so", 'usr/local/bin/outbox-worker',
+  'usr/local/share/man/man1/outbox-worker.1', 'usr/local/share/man/man7/pg_outbox.7';
 
 # ---- 2. Have the server load it ----
 

@@ -6,7 +6,7 @@ use strict;
 use warnings;
 use FindBin;
 use Outbox::Page;
-use PostgreSQL::Test::Utils;
+use PostgreSQL::Test::Utils qw(slurp_file tempdir);
 use Test::More;
 
 my $root = "$FindBin::RealBin/..";
@@ -178,6 +178,30 @@ $worker{$_} = 'states' for 'waiting for broker', 'waiting for redis';
 cmp_ok(scalar keys %worker, '>', 7, 'warnings and errors of the worker');
 is_deeply([ grep { my $name = $_; !grep { /^`\Q$name\E`/ } @lines } sort keys %worker ], [], '... each is explained');
 
+# ---- file names in what is written for contributors ----
+
+my @sources = map { found("$_/*.[ch]") } qw(extension relay wire worker);
+my %source;
+for my $path (@sources)
+{
+	$source{$path} = 1;
+	$source{ $path =~ s{.*/}{}r } = 1;
+}
+is_deeply([ grep { !$source{$_} && !-e "$root/$_" } $page{'docs/architecture.md'}->text =~ /`((?:\w+\/)?\w+\.[ch])\b/g ], [],
+	'architecture.md names files that there are');
+
 # ---- manual pages ----
+
+my $manuals = tempdir();
+is(system("$root/docs/man/build", $program, '1.0', $manuals), 0, 'the manual pages are built');
+is(scalar qx(mandoc -Tlint -Wwarning '$manuals/outbox-worker.1' '$manuals/pg_outbox.7' 2>&1), '', 'mandoc has nothing to say');
+my $manual = slurp_file("$manuals/outbox-worker.1");
+my (%of_manual, %of_help, $name);
+/^\.It Fl -([a-z-]+)(?: Ns = Ns Ar (\S+))?$/ ? $of_manual{ $name = $1 } = [$2] : /^\.Ev (\w+)$/ ? $of_manual{$name}[1] = $1
+  : /^Default: (.*)/ ? $of_manual{$name}[2] = $1 =~ s/\\-/-/gr : () for split /\n/, $manual;
+/^  --([a-z-]+)(?:=(\S+))?$/ ? $of_help{ $name = $1 } = [$2] : /^ +environment: (\w+)$/ ? $of_help{$name}[1] = $1
+  : /^ +default: (.*)/ ? $of_help{$name}[2] = $1 : () for split /\n/, $help;
+is_deeply(\%of_manual, \%of_help, 'outbox-worker(1) has the options of --help, with environment and default');
+like(qx(mandoc -Tascii '$manuals/outbox-worker.1' | col -b), qr/--redis-url=URL\n.*redis\+unix:/s, '... and reads well');
 
 done_testing();
