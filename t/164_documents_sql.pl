@@ -149,7 +149,8 @@ for my $path (@paths)
 	while ($text =~ /(?<![\w\/.-])outbox\.(\w+)(?:\.(\w+))?(?!\.?\w*\()/g)
 	{
 		my ($name, $member) = ($1, $2);
-		next if $name =~ /^(c|h|o|sql|md|js|pm|pl)$/;
+		# A file's name; what stands for a name; the type of a message on the wire.
+		next if $name =~ /^(?:c|h|sql|md|js|pm|pl|NAME|message)$/;
 		my $known = defined $member && $relation{$name} ? $column{"$name.$member"}
 		  : $function{$name} || $relation{$name} || defined $default{$name};
 		push @unknown, "$path: outbox.$name" . (defined $member ? ".$member" : '') unless $known;
@@ -178,13 +179,13 @@ my @views = split /\n/, $pipe->sql(q(SELECT relname FROM pg_class WHERE relnames
 is_deeply([ sort keys %view ], \@views, 'reference.md has every view');
 for my $name (@views)
 {
-	my ($listed) = ($view{$name} // '') =~ /^((?:`\w+`(?: \([^)]*\))?(?:, )?)+)/;
+	my ($listed) = ($view{$name} // '') =~ s/ \([^)]*\)//gr =~ /^((?:`\w+`(?:, )?)+)/;
 	my @listed = ($listed // '') =~ /(?:^|, )`(\w+)`/g;
 	my @columns = split /\n/, $pipe->sql(qq(SELECT attname FROM pg_attribute WHERE attrelid = 'outbox.$name'::regclass AND attnum > 0 ORDER BY attnum));
 	is("@listed", "@columns", "... and the columns of outbox.$name");
 }
 
-my %setting = map { $_->[0] =~ /^`outbox\.(\w+)`$/ ? ($1 => $_->[1] =~ s/^empty$//r =~ s/`//gr) : () } $reference->rows('Settings');
+my %setting = map { $_->[0] =~ /^`outbox\.(\w+)`$/ ? ("$1" => $_->[1] =~ s/^empty$//r =~ s/`//gr) : () } $reference->rows('Settings');
 is_deeply(\%setting, \%default, 'reference.md has every setting with its default');
 
 my $manual = slurp_file("$root/docs/man/pg_outbox.7");
