@@ -44,26 +44,37 @@ function count(n) {
     return n < 1e6 ? `${(n / 1e3).toPrecision(3)}k` : `${(n / 1e6).toPrecision(3)}M`;
 }
 
+function some(n, one, many) {
+    return `${count(n)} ${n === 1 ? one : many || `${one}s`}`;
+}
+
 function perSecond(n) {
     return n > 0 && n < 10 ? n.toFixed(1) : count(n);
 }
 
+function digits(n) {
+    return Number.isInteger(n) ? String(n) : n < 1 ? n.toFixed(2) : n < 10 ? n.toFixed(1) : String(Math.round(n));
+}
+
 function milliseconds(ms) {
     if (ms === null || ms === undefined) return '–';
-    if (ms < 1000) return `${ms < 1 ? ms.toFixed(2) : ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
-    return seconds(ms / 1000);
+    return ms < 1000 ? `${digits(ms)} ms` : seconds(ms / 1000);
 }
 
 function seconds(s) {
-    if (s < 10) return `${s.toFixed(1)} s`;
+    if (s < 10) return `${digits(s)} s`;
     if (s < 120) return `${Math.round(s)} s`;
     if (s < 7200) return `${Math.round(s / 60)} min`;
     return s < 172800 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} days`;
 }
 
 function bytes(n) {
-    if (n < 1e4) return `${n} B`;
-    return n < 1e7 ? `${Math.round(n / 1e3)} kB` : n < 1e10 ? `${Math.round(n / 1e6)} MB` : `${Math.round(n / 1e9)} GB`;
+    const unit = n < 1e6 ? [1e3, 'kB'] : n < 1e9 ? [1e6, 'MB'] : [1e9, 'GB'];
+    return `${digits(Math.round(n / unit[0] * 10) / 10)} ${unit[1]}`;
+}
+
+function ago(s) {
+    return `${seconds(Math.round(s))} ago`;
 }
 
 function cut(text, length) {
@@ -101,15 +112,13 @@ function takeDatabase(database) {
 
 // Over some seconds: one alone jumps.
 function rateOf(name) {
-    const some = samples.slice(-5);
-    return some.length ? some.reduce((sum, sample) => sum + sample[name], 0) / some.length : 0;
+    const newest = samples.slice(-5);
+    return newest.length ? newest.reduce((sum, sample) => sum + sample[name], 0) / newest.length : 0;
 }
 
 function outboxRate(name) {
-    const some = outbox.slice(-6);
-    if (some.length < 2) return 0;
-    const [from, to] = [some[0], some[some.length - 1]];
-    return Math.max(0, to[name] - from[name]) / Math.max(0.5, to.at - from.at);
+    const [from, to] = [outbox.slice(-6)[0], outbox[outbox.length - 1]];
+    return outbox.length > 1 ? (to[name] - from[name]) / Math.max(0.5, to.at - from.at) : 0;
 }
 
 // ---- the verdict ----
@@ -136,7 +145,10 @@ const RELAY_WORDS = {
 function judgeRelay(told, brokerDown, problems) {
     const { relay } = told;
     const add = (level, title, why, hint, code) => problems.push({ part: 'relay', level, title, why, hint, code });
-    if (RELAY_WORDS[relay.state]) add('bad', ...RELAY_WORDS[relay.state]);
+    const words = RELAY_WORDS[relay.state];
+    // Why it is paused stands there.
+    const reason = relay.state === 'paused' && /^outbox\.pause\(\): (.+)/.exec(relay.last_error || '');
+    if (words) add('bad', words[0], reason ? `${words[1]} ${sentence(reason[1])}` : words[1], words[2], words[3]);
     else if (brokerDown) return;
     else if (relay.state === 'waiting to reconnect')
         add('bad', 'The relay cannot reach RabbitMQ.', sentence(relay.last_error), 'Events wait in the outbox, and flow on by themselves.', '');
@@ -262,7 +274,7 @@ const PARTS = [['database', 'Database'], ['outbox', 'Outbox'], ['relay', 'Relay'
 let picture = {};
 
 function drawPart(id, title, x, y, narrow) {
-    const [width, height] = narrow ? [300, 62] : [128, 118];
+    const [width, height] = narrow ? [300, 62] : [124, 118];
     const value = narrow ? { x: width - 16, y: 28, 'text-anchor': 'end' } : { x: 14, y: 76 };
     const sub = narrow ? { x: width - 16, y: 47, 'text-anchor': 'end' } : { x: 14, y: 99 };
     const part = {
@@ -280,11 +292,11 @@ function drawPart(id, title, x, y, narrow) {
 }
 
 function drawLink(id, narrow, x, y) {
-    const d = narrow ? `M${x} ${y}v24` : `M${x} ${y}h38`;
-    const tip = narrow ? `M${x - 5} ${y + 24}h10l-5 8z` : `M${x + 38} ${y - 5}v10l8-5z`;
+    const d = narrow ? `M${x} ${y}v24` : `M${x} ${y}h42`;
+    const tip = narrow ? `M${x - 5} ${y + 24}h10l-5 8z` : `M${x + 42} ${y - 5}v10l8-5z`;
     const link = { rate: draw('text', narrow ? { class: 'rate', x: x + 14, y: y + 20 }
-        : { class: 'rate', x: x + 23, y: y - 12, 'text-anchor': 'middle' }),
-    unit: draw('text', narrow ? { class: 'rate' } : { class: 'rate', x: x + 23, y: y + 22, 'text-anchor': 'middle' }) };
+        : { class: 'rate', x: x + 25, y: y - 12, 'text-anchor': 'middle' }),
+    unit: draw('text', narrow ? { class: 'rate' } : { class: 'rate', x: x + 25, y: y + 22, 'text-anchor': 'middle' }) };
     link.group = draw('g', { id: `link-${id}`, 'data-state': 'unknown' }, draw('path', { class: 'way', d }),
         draw('path', { class: 'moving', d }), draw('path', { class: 'tip', d: tip }), link.rate, link.unit);
     return link;
@@ -295,17 +307,17 @@ function drawPicture() {
     const flow = $('flow');
     picture = { narrow };
     flow.replaceChildren($('flow-title'), $('flow-text'));
-    set(flow, 'viewBox', narrow ? '0 0 332 580' : '0 0 1072 190');
+    set(flow, 'viewBox', narrow ? '0 0 334 572' : '0 0 1068 190');
     const label = (x, y, text) => draw('text', { class: 'soft', x, y }, text);
     if (narrow) flow.append(draw('rect', { class: 'room', x: 2, y: 26, width: 328, height: 270, rx: 18 }), label(18, 17, 'PostgreSQL'));
-    else flow.append(draw('rect', { class: 'room', x: 2, y: 26, width: 528, height: 162, rx: 18 }), label(18, 17, 'PostgreSQL'),
-        label(572, 17, 'RabbitMQ'));
-    const at = (i) => (narrow ? [16, 44 + i * 90 - (i > 2 ? 0 : 6)] : [18 + i * 182 - (i > 2 ? 0 : 0), 48]);
+    else flow.append(draw('rect', { class: 'room', x: 2, y: 26, width: 524, height: 162, rx: 18 }), label(18, 17, 'PostgreSQL'),
+        label(586, 17, 'RabbitMQ'));
+    const at = (i) => (narrow ? [16, 44 + i * 90] : [18 + i * 184, 48]);
     PARTS.forEach(([id, title], i) => {
         const [x, y] = at(i);
         if (i > 0) {
             const [fromX, fromY] = at(i - 1);
-            picture[`link-${id}`] = narrow ? drawLink(id, true, 44, fromY + 62) : drawLink(id, false, fromX + 131, y + 58);
+            picture[`link-${id}`] = narrow ? drawLink(id, true, 44, fromY + 62) : drawLink(id, false, fromX + 129, y + 58);
             flow.append(picture[`link-${id}`].group);
         }
         picture[id] = drawPart(id, title, x, y, narrow);
@@ -321,25 +333,23 @@ function partsNow() {
     const gone = database.state === 'away' ? 'no answer' : 'answers';
     return {
         database: told ? [cut(told.database, 10), gone] : database.state === 'away' ? ['?', 'no answer'] : off,
-        outbox: told ? [count(told.lag.pending_events), told.lag.pending_events > 0 ? `pending, ${seconds(told.lag.lag_s)}` : 'pending'] : off,
+        outbox: told ? [count(told.lag.pending_events), told.lag.lag_s >= 1 ? `pending, ${seconds(told.lag.lag_s)}` : 'pending'] : off,
         relay: told ? [cut({ 'waiting to reconnect': 'waiting', 'not running': 'down' }[told.relay.state] || told.relay.state, 11),
             told.parked.events > 0 ? `${count(told.parked.events)} parked` : told.relay.state === 'waiting to reconnect' ? 'to reconnect' : `${count(told.relay.confirmed)} sent`] : off,
         queue: [count(queue.messages), broker.up ? 'messages wait' : 'at the last look'],
-        worker: [count(worker.in_flight), silent ? 'no answer' : worker.state === 'consuming' ? 'in hand' : cut(worker.state, 18)],
+        worker: [count(worker.in_flight), silent ? 'no answer' : /^(consuming|waiting)/.test(worker.state) ? 'in hand' : cut(worker.state, 18)],
         redis: [redis.up ? milliseconds(last.redis_time.p50_ms) : 'away', redis.up ? 'to answer' : 'no answer'],
     };
 }
 
 function linksNow() {
     const told = last.database.pipeline;
-    const pending = outbox.length > 1 ? (outbox[outbox.length - 1].pending - outbox[Math.max(0, outbox.length - 6)].pending)
-        / Math.max(0.5, outbox[outbox.length - 1].at - outbox[Math.max(0, outbox.length - 6)].at) : 0;
     return {
-        outbox: told ? [Math.max(0, outboxRate('events') + pending), 'events/s'] : null,
+        outbox: told ? [Math.max(0, outboxRate('events') + outboxRate('pending')), 'events/s'] : null,
         relay: told ? [outboxRate('events'), 'events/s'] : null,
         queue: told ? [outboxRate('messages'), 'msgs/s'] : null,
         worker: [rateOf('messages'), 'msgs/s'],
-        redis: [rateOf('keys_deleted'), 'keys/s'],
+        redis: [rateOf('keys_deleted'), 'keys/s', rateOf('messages')],
     };
 }
 
@@ -367,6 +377,7 @@ function showPicture(problems) {
         set(picture[id].group, 'data-state', state);
         say(picture[id].mark, MARKS[state] || '');
         say(picture[id].value, parts[id][0]);
+        set(picture[id].value, 'class', parts[id][0].length > 8 ? 'value long' : 'value');
         say(picture[id].sub, parts[id][1]);
         text.push(`${title}: ${parts[id].join(' ')}${WORDS[state]}.`);
         const link = picture[`link-${id}`];
@@ -374,7 +385,7 @@ function showPicture(problems) {
         const rate = links[id];
         const isCut = cutOff(id) && !silent;
         set(link.group, 'data-state', isCut ? 'bad' : rate && !silent ? 'good' : 'unknown');
-        set(link.group, 'data-flows', rate && rate[0] > 0 && !isCut && !silent ? '' : null);
+        set(link.group, 'data-flows', rate && Math.max(rate[0], rate[2] || 0) > 0 && !isCut && !silent ? '' : null);
         say(link.rate, rate && !silent ? picture.narrow ? `${perSecond(rate[0])} ${rate[1]}` : perSecond(rate[0]) : '');
         say(link.unit, rate && !silent && !picture.narrow ? rate[1] : '');
     }
@@ -397,15 +408,20 @@ function showNote() {
 // ---- the plots ----
 
 const HEIGHT = 100;
+
+function quantiles(of) {
+    return [milliseconds(of.p50_ms), of.p50_ms === null ? 'nothing yet' : `half of them; 99 % within ${milliseconds(of.p99_ms)}`];
+}
+
 const PLOTS = [
     { id: 'delay', title: 'From commit to deletion', first: 'delay_p50_us', second: 'delay_p99_us', log: true,
-        now: () => [milliseconds(last.delay.p50_ms), `99 % within ${milliseconds(last.delay.p99_ms)}`], unit: (us) => milliseconds(us / 1000) },
+        now: () => quantiles(last.delay), unit: (us) => milliseconds(us / 1000) },
     { id: 'messages', title: 'Messages a second', first: 'messages', second: null,
         now: () => [perSecond(rateOf('messages')), `${count(last.worker.messages)} since it started`], unit: count },
     { id: 'waiting', title: 'Messages that wait in the queue', first: 'queue_messages', second: null, area: true,
-        now: () => [count(last.queue.messages), last.database.pipeline ? `and ${count(last.database.pipeline.lag.pending_events)} events in the outbox` : ''], unit: count },
+        now: () => [count(last.queue.messages), last.database.pipeline ? `and ${some(last.database.pipeline.lag.pending_events, 'event')} in the outbox` : ''], unit: count },
     { id: 'redis', title: 'Redis’ time to answer', first: 'redis_p99_us', second: null, log: true,
-        now: () => [milliseconds(last.redis_time.p50_ms), `99 % within ${milliseconds(last.redis_time.p99_ms)}`], unit: (us) => milliseconds(us / 1000) },
+        now: () => quantiles(last.redis_time), unit: (us) => milliseconds(us / 1000) },
 ];
 
 function drawPlots() {
@@ -491,11 +507,11 @@ function showTable() {
     if (!$('table').open) return;
     const rows = [];
     for (let minute = 0; minute * 60 < samples.length; minute++) {
-        const some = samples.slice(Math.max(0, samples.length - 60 * (minute + 1)), samples.length - 60 * minute);
-        const all = (name) => some.map((sample) => sample[name]);
+        const seen = samples.slice(Math.max(0, samples.length - 60 * (minute + 1)), samples.length - 60 * minute);
+        const all = (name) => seen.map((sample) => sample[name]);
         const sum = (name) => count(all(name).reduce((a, b) => a + b, 0));
         const ms = (us) => milliseconds(us === null ? null : us / 1000);
-        const up = some.filter((sample) => sample.broker_up && sample.redis_up).length / some.length;
+        const up = seen.filter((sample) => sample.broker_up && sample.redis_up).length / seen.length;
         rows.push([minute ? `${minute} to ${minute + 1}` : 'less than 1', sum('messages'), sum('keys_deleted'), sum('dead_lettered'),
             ms(median(all('delay_p50_us'))), ms(most(all('delay_p99_us'))), count(most(all('queue_messages'))), up === 1 ? 'yes' : up ? 'in part' : 'no']);
     }
@@ -534,15 +550,15 @@ function showParts() {
     const side = (at, words) => (at.up ? `connected${at.reconnects ? `, ${at.reconnects === 1 ? 'once' : `${count(at.reconnects)} times`} made again` : ''}` : words);
     const rows = [];
     if (told)
-        rows.push(['Database', told.database, database.state === 'away' ? `silent, last heard of ${seconds(database.age_s)} ago` : 'answers'],
-            ['Outbox', `${count(told.lag.pending_events)} events pending, ${bytes(told.lag.outbox_bytes)}`,
-                `${count(told.parked.events)} parked, ${count(told.dead)} dead letters`],
+        rows.push(['Database', told.database, database.state === 'away' ? `silent, last heard of ${ago(database.age_s)}` : 'answers'],
+            ['Outbox', `${some(told.lag.pending_events, 'event')} pending, ${bytes(told.lag.outbox_bytes)}`,
+                `${count(told.parked.events)} parked, ${some(told.dead, 'dead letter')}`],
             ['Relay', `${told.relay.state}${told.relay.broker ? `, ${told.relay.broker}` : ''}`,
-                `${count(told.relay.events)} events, ${count(told.relay.messages)} messages, ${count(told.relay.keys)} keys; ${count(told.relay.keys_coalesced)} keys saved by merging${
-                    told.relay.last_error ? `. Last error, ${seconds(told.relay.last_error_age_s || 0)} ago: ${told.relay.last_error}` : ''}`]);
+                `${some(told.relay.events, 'event')}, ${some(told.relay.messages, 'message')}, ${some(told.relay.keys, 'key')}; ${some(told.relay.keys_coalesced, 'key')} saved by merging${
+                    told.relay.last_error ? `. Last error, ${ago(told.relay.last_error_age_s || 0)}: ${told.relay.last_error}` : ''}`]);
     rows.push(['Queue', `${queue.name} at ${broker.name}`, side(broker, 'not connected')],
-        ['Worker', `${worker.name}: ${worker.state}`, `${count(worker.messages)} messages, ${count(worker.keys_deleted)} keys deleted, ${count(worker.patterns)} patterns, ${
-            count(worker.dead_lettered)} dead letters${worker.last_error ? `. Last error: ${worker.last_error}` : ''}`],
+        ['Worker', `${worker.name}: ${worker.state}`, `${some(worker.messages, 'message')}, ${some(worker.keys_deleted, 'key')} deleted, ${some(worker.patterns, 'pattern')}, ${
+            some(worker.dead_lettered, 'dead letter')}${worker.last_error ? `. Last error: ${worker.last_error}` : ''}`],
         ['Redis', redis.name, side(redis, 'not connected')]);
     const list = $('parts');
     while (list.children.length > rows.length) list.lastElementChild.remove();
