@@ -91,6 +91,9 @@ build/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(WORKER_CC) $(WORKER_FLAGS) $(WORKER_CFLAGS) -MMD -MP -c -o $@ $<
 
+# The status page is put into the worker as it is.
+build/worker/page.o build/asan/worker/page.o: $(wildcard worker/page.html worker/page.css worker/page.js)
+
 install: install-worker
 install-worker: worker/outbox-worker
 	mkdir -p '$(DESTDIR)$(BINDIR)'
