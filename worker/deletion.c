@@ -236,7 +236,7 @@ deletion_next_done(Deletion *deletion, TagRef *ref)
 static MqResult
 send_unlink(Deletion *deletion, Chunk *chunk)
 {
-	return deletion->output.send(deletion->output.context, chunk_unlink(chunk));
+	return deletion->output.send(deletion->output.send_context, chunk_unlink(chunk));
 }
 
 static bool
@@ -288,7 +288,7 @@ send_scan(Deletion *deletion, int64_t now_us)
 	words[3] = pattern->bytes;
 	scan->command.size = 0;
 	if (!resp_append_command(&scan->command, words, sizeof(words) / sizeof(words[0])) ||
-		deletion->output.send(deletion->output.context,
+		deletion->output.send(deletion->output.send_context,
 							  mq_bytes(scan->command.data, scan->command.size)) != MQ_OK)
 		return;
 	patterns_begin(&deletion->patterns);

@@ -42,8 +42,9 @@ struct redisReply; /* hiredis */
  * owner will say so. */
 typedef struct DeletionOutput
 {
+	void *send_context;
+	MqResult (*send)(void *send_context, MqBytes command); /* whole, in Redis' protocol */
 	void *context;
-	MqResult (*send)(void *context, MqBytes command); /* whole, in Redis' protocol */
 	void (*deleted)(void *context, MqBytes key); /* told of each answered key; NULL: is not */
 } DeletionOutput;
 

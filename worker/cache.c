@@ -1,0 +1,236 @@
+/*
+ * cache.c
+ *    See cache.h.
+ */
+#include "worker/cache.h"
+
+#include "wire/stream.h"
+#include "worker/polled.h"
+#include "worker/redis.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct Cache
+{
+	char        name[600];
+	RedisLink  *link;
+	Deletion   *deletion;
+	CacheHealth health;
+	char        problem[CACHE_PROBLEM_BYTES];
+	int64_t     now_us; /* of this turn */
+};
+
+static MqResult
+send_command(void *context, MqBytes command)
+{
+	const Cache *cache = context;
+
+	return redis_link_send(cache->link, cache->now_us, command);
+}
+
+Cache *
+cache_new(const CacheOptions *options)
+{
+	Cache         *cache = calloc(1, sizeof(*cache));
+	DeletionOutput output = {.context = options->context, .deleted = options->deleted};
+
+	if (cache == NULL)
+		return NULL;
+	output.send_context = cache;
+	output.send = send_command;
+	redis_url_describe(options->url, cache->name, sizeof(cache->name));
+	cache->link = redis_link_new(options->url, options->certificates, options->seed);
+	cache->deletion = deletion_new(output, options->key_prefix, options->second_delete_us);
+	if (cache->link != NULL && cache->deletion != NULL)
+		return cache;
+	cache_free(cache);
+	return NULL;
+}
+
+void
+cache_free(Cache *cache)
+{
+	if (cache == NULL)
+		return;
+	redis_link_free(cache->link);
+	deletion_free(cache->deletion);
+	free(cache);
+}
+
+void
+cache_renew(Cache *cache, const RedisUrl *url, TlsContext *certificates)
+{
+	redis_link_renew(cache->link, url, certificates);
+}
+
+/* ---- keys and messages ---- */
+
+bool
+cache_add_key(Cache *cache, MqBytes key)
+{
+	return deletion_add_key(cache->deletion, key);
+}
+
+bool
+cache_add_pattern(Cache *cache, MqBytes pattern)
+{
+	return deletion_add_pattern(cache->deletion, pattern);
+}
+
+bool
+cache_close_ticket(Cache *cache, TagRef ref)
+{
+	return deletion_close_ticket(cache->deletion, ref);
+}
+
+bool
+cache_next_done(Cache *cache, TagRef *ref)
+{
+	return deletion_next_done(cache->deletion, ref);
+}
+
+void
+cache_forget(Cache *cache)
+{
+	deletion_forget(cache->deletion);
+}
+
+void
+cache_hurry(Cache *cache)
+{
+	deletion_hurry(cache->deletion);
+}
+
+bool
+cache_has_second(const Cache *cache)
+{
+	return deletion_has_second(cache->deletion);
+}
+
+size_t
+cache_waiting_bytes(const Cache *cache)
+{
+	return deletion_waiting_bytes(cache->deletion);
+}
+
+const DeletionCounters *
+cache_counters(const Cache *cache)
+{
+	return deletion_counters(cache->deletion);
+}
+
+/* ---- the connection ---- */
+
+static void
+cache_went(Cache *cache, const char *reason)
+{
+	deletion_lost(cache->deletion);
+	snprintf(cache->problem, sizeof(cache->problem), "%s", reason);
+	cache->health = CACHE_AWAY;
+}
+
+static void
+cache_came(Cache *cache)
+{
+	if (cache->health == CACHE_WORKS || deletion_is_troubled(cache->deletion))
+		return;
+	redis_link_worked(cache->link);
+	cache->problem[0] = '\0';
+	cache->health = CACHE_WORKS;
+}
+
+static void
+take_reply(Cache *cache, const struct redisReply *reply)
+{
+	char            error[CACHE_PROBLEM_BYTES];
+	DeletionVerdict verdict = deletion_reply(cache->deletion, reply, cache->now_us, error);
+
+	if (verdict == DELETION_DONE)
+	{
+		cache_came(cache);
+		return;
+	}
+	redis_link_drop(cache->link, verdict == DELETION_SETTINGS, cache->now_us);
+	cache_went(cache, error);
+}
+
+bool
+cache_step(Cache *cache, int64_t now_us)
+{
+	RedisEvent event;
+	bool       busy = false;
+
+	cache->now_us = now_us;
+	redis_link_step(cache->link, now_us);
+	while (redis_link_next(cache->link, now_us, &event))
+	{
+		busy = true;
+		switch (event.kind)
+		{
+		case REDIS_EVENT_READY:
+			cache_came(cache);
+			break;
+		case REDIS_EVENT_REPLY:
+			take_reply(cache, event.reply);
+			break;
+		case REDIS_EVENT_LOST:
+			cache_went(cache, event.text);
+			break;
+		}
+	}
+	return busy;
+}
+
+void
+cache_send(Cache *cache, int64_t now_us)
+{
+	cache->now_us = now_us;
+	if (redis_link_state(cache->link) != REDIS_READY)
+		return;
+	deletion_send(cache->deletion, now_us);
+	redis_link_flush(cache->link, now_us);
+}
+
+CacheHealth
+cache_health(const Cache *cache)
+{
+	return cache->health;
+}
+
+const char *
+cache_problem(const Cache *cache)
+{
+	return cache->problem;
+}
+
+const char *
+cache_scan_problem(const Cache *cache)
+{
+	return deletion_scan_problem(cache->deletion);
+}
+
+const char *
+cache_name(const Cache *cache)
+{
+	return cache->name;
+}
+
+size_t
+cache_poll(const Cache *cache, struct pollfd *fds, size_t room)
+{
+	if (room == 0)
+		return 0;
+	return polled_add(fds, redis_link_fd(cache->link), redis_link_wants(cache->link));
+}
+
+int64_t
+cache_due_us(const Cache *cache)
+{
+	int64_t due_us = redis_link_due_us(cache->link);
+	int64_t deletion_us = deletion_due_us(cache->deletion);
+
+	if (redis_link_state(cache->link) == REDIS_READY && deletion_us < due_us)
+		return deletion_us;
+	return due_us;
+}
