@@ -5,16 +5,15 @@
 #include "worker/cache.h"
 
 #include "wire/stream.h"
-#include "worker/polled.h"
-#include "worker/redis.h"
+#include "worker/master.h"
+#include "worker/sentinel.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 struct Cache
 {
-	char        name[600];
-	RedisLink  *link;
+	Master     *master;
 	Deletion   *deletion;
 	CacheHealth health;
 	char        problem[CACHE_PROBLEM_BYTES];
@@ -26,7 +25,7 @@ send_command(void *context, MqBytes command)
 {
 	const Cache *cache = context;
 
-	return redis_link_send(cache->link, cache->now_us, command);
+	return master_send(cache->master, cache->now_us, command);
 }
 
 Cache *
@@ -39,11 +38,14 @@ cache_new(const CacheOptions *options)
 		return NULL;
 	output.send_context = cache;
 	output.send = send_command;
-	redis_url_describe(options->url, cache->name, sizeof(cache->name));
-	cache->link = redis_link_new(options->url, options->certificates, options->seed);
+	cache->master = master_new(options->url, options->certificates, options->seed);
 	cache->deletion = deletion_new(output, options->key_prefix, options->second_delete_us);
-	if (cache->link != NULL && cache->deletion != NULL)
+	if (cache->master != NULL && cache->deletion != NULL)
+	{
+		if (options->url->kind == REDIS_SENTINEL)
+			deletion_keep_recent(cache->deletion, SENTINEL_DOWN_AFTER_US + MASTER_KEEP_US);
 		return cache;
+	}
 	cache_free(cache);
 	return NULL;
 }
@@ -53,7 +55,7 @@ cache_free(Cache *cache)
 {
 	if (cache == NULL)
 		return;
-	redis_link_free(cache->link);
+	master_free(cache->master);
 	deletion_free(cache->deletion);
 	free(cache);
 }
@@ -61,7 +63,7 @@ cache_free(Cache *cache)
 void
 cache_renew(Cache *cache, const RedisUrl *url, TlsContext *certificates)
 {
-	redis_link_renew(cache->link, url, certificates);
+	master_renew(cache->master, url, certificates);
 }
 
 /* ---- keys and messages ---- */
@@ -105,7 +107,7 @@ cache_hurry(Cache *cache)
 bool
 cache_has_second(const Cache *cache)
 {
-	return deletion_has_second(cache->deletion);
+	return deletion_has_second(cache->deletion) || deletion_has_again(cache->deletion);
 }
 
 size_t
@@ -135,7 +137,7 @@ cache_came(Cache *cache)
 {
 	if (cache->health == CACHE_WORKS || deletion_is_troubled(cache->deletion))
 		return;
-	redis_link_worked(cache->link);
+	master_worked(cache->master);
 	cache->problem[0] = '\0';
 	cache->health = CACHE_WORKS;
 }
@@ -151,7 +153,7 @@ take_reply(Cache *cache, const struct redisReply *reply)
 		cache_came(cache);
 		return;
 	}
-	redis_link_drop(cache->link, verdict == DELETION_SETTINGS, cache->now_us);
+	master_drop(cache->master, verdict == DELETION_SETTINGS, cache->now_us);
 	cache_went(cache, error);
 }
 
@@ -159,11 +161,11 @@ bool
 cache_step(Cache *cache, int64_t now_us)
 {
 	RedisEvent event;
-	bool       busy = false;
+	bool       busy;
 
 	cache->now_us = now_us;
-	redis_link_step(cache->link, now_us);
-	while (redis_link_next(cache->link, now_us, &event))
+	busy = master_step(cache->master, now_us);
+	while (master_next(cache->master, now_us, &event))
 	{
 		busy = true;
 		switch (event.kind)
@@ -173,6 +175,10 @@ cache_step(Cache *cache, int64_t now_us)
 			break;
 		case REDIS_EVENT_REPLY:
 			take_reply(cache, event.reply);
+			break;
+		case REDIS_EVENT_ROLE:
+			deletion_keep_recent(cache->deletion, event.keep_us);
+			deletion_replicas(cache->deletion, event.role, event.replicated, now_us);
 			break;
 		case REDIS_EVENT_LOST:
 			cache_went(cache, event.text);
@@ -186,10 +192,10 @@ void
 cache_send(Cache *cache, int64_t now_us)
 {
 	cache->now_us = now_us;
-	if (redis_link_state(cache->link) != REDIS_READY)
+	if (!master_is_ready(cache->master))
 		return;
 	deletion_send(cache->deletion, now_us);
-	redis_link_flush(cache->link, now_us);
+	master_flush(cache->master, now_us);
 }
 
 CacheHealth
@@ -213,24 +219,22 @@ cache_scan_problem(const Cache *cache)
 const char *
 cache_name(const Cache *cache)
 {
-	return cache->name;
+	return master_name(cache->master);
 }
 
 size_t
 cache_poll(const Cache *cache, struct pollfd *fds, size_t room)
 {
-	if (room == 0)
-		return 0;
-	return polled_add(fds, redis_link_fd(cache->link), redis_link_wants(cache->link));
+	return master_poll(cache->master, fds, room);
 }
 
 int64_t
 cache_due_us(const Cache *cache)
 {
-	int64_t due_us = redis_link_due_us(cache->link);
+	int64_t due_us = master_due_us(cache->master);
 	int64_t deletion_us = deletion_due_us(cache->deletion);
 
-	if (redis_link_state(cache->link) == REDIS_READY && deletion_us < due_us)
+	if (master_is_ready(cache->master) && deletion_us < due_us)
 		return deletion_us;
 	return due_us;
 }
