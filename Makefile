@@ -209,15 +209,15 @@ check-model: build/model/model
 
 # ---- benchmarks ----------------------------------------------------------------------------------
 
-BENCH_HELPERS  := bench/common.c
-BENCH_PROGRAMS := $(patsubst %.c,build/%,$(filter-out $(BENCH_HELPERS),$(wildcard bench/*.c)))
+BENCH_HELPERS  := bench/common.c bench/broker.c
+BENCH_PROGRAMS := $(patsubst %.c,build/%,$(filter-out $(BENCH_HELPERS),$(wildcard bench/*.c bench/peers/*.c)))
 $(BENCH_PROGRAMS): build/bench/%: build/bench/%.o $(BENCH_HELPERS:%.c=build/%.o)
 	$(WORKER_CC) $(WORKER_CFLAGS) -o $@ $^ -lhiredis -lpq -lrabbitmq
 .SECONDARY: $(addsuffix .o,$(BENCH_PROGRAMS))
 bench-programs: $(BENCH_PROGRAMS)
 units: bench-programs
 
--include $(wildcard build/*/*.d build/t/unit/*.d build/asan/*/*.d build/asan/t/unit/*.d)
+-include $(wildcard build/*/*.d build/bench/peers/*.d build/t/unit/*.d build/asan/*/*.d build/asan/t/unit/*.d)
 
 # ---- one command each ----------------------------------------------------------------------------
 
@@ -296,7 +296,7 @@ test-matrix: deps-dev
 # ---- for developers ------------------------------------------------------------------------------
 
 SERVER_SOURCES := $(wildcard extension/*.c relay/*.c)
-PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c fuzz/*.c model/*.c)
+PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c bench/peers/*.c fuzz/*.c model/*.c)
 ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] bench/*.[ch] model/*.[ch])
 SERVER_CHECK   := $(PG_CPPFLAGS) $(PG_CFLAGS) -D_GNU_SOURCE -O2
 
