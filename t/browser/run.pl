@@ -14,7 +14,7 @@ use Test::More;
 
 my $here = File::Basename::dirname($0);
 # A message that is larger is a dead letter.
-my $pipe = Outbox::Pipeline->start(worker => 0, broker_conf => "max_message_size = 100000\n");
+my $pipe = Outbox::Pipeline->start(worker => 0, broker_config => "max_message_size = 100000\n");
 my ($redis, $broker, $node) = map { $pipe->$_ } qw(redis broker node);
 
 $node->safe_psql('blog', <<'SQL');
