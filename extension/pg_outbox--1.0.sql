@@ -431,31 +431,79 @@ COMMENT ON FUNCTION outbox.adopt_with_events() IS
 
 CREATE FUNCTION outbox.report_consumer(
     name text, state text, messages bigint, keys_deleted bigint, dead_lettered bigint,
-    delay_p50_ms double precision, delay_p99_ms double precision, last_error text) RETURNS void
+    delay_p50_ms double precision, delay_p99_ms double precision, last_error text,
+    canary_delay_ms double precision DEFAULT NULL, canary_age_ms double precision DEFAULT NULL)
+    RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_report_consumer';
 COMMENT ON FUNCTION outbox.report_consumer(text, text, bigint, bigint, bigint, double precision,
-                                           double precision, text) IS
+                                           double precision, text, double precision,
+                                           double precision) IS
     'a consumer tells how it is: outbox-worker --report-to, each second; kept in shared memory';
+
+CREATE FUNCTION outbox.forget_consumer(name text) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'outbox_forget_consumer';
+COMMENT ON FUNCTION outbox.forget_consumer(text) IS
+    'takes a worker that is gone for good out of outbox.consumer; false: it is not there';
 
 CREATE FUNCTION outbox.consumer_status(
     OUT name text, OUT state text, OUT reported_at timestamptz,
     OUT messages bigint, OUT keys_deleted bigint, OUT dead_lettered bigint,
-    OUT delay_p50_ms double precision, OUT delay_p99_ms double precision, OUT last_error text)
+    OUT delay_p50_ms double precision, OUT delay_p99_ms double precision, OUT last_error text,
+    OUT canary_delay_ms double precision, OUT canary_at timestamptz)
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'outbox_consumer_status';
 COMMENT ON FUNCTION outbox.consumer_status() IS 'behind outbox.consumer';
 
 CREATE VIEW outbox.consumer AS
     SELECT name, state, reported_at, messages, keys_deleted, dead_lettered, delay_p50_ms,
-           delay_p99_ms, last_error
+           delay_p99_ms, last_error, canary_delay_ms, canary_at
       FROM outbox.consumer_status();
 COMMENT ON VIEW outbox.consumer IS
     'the last report of each worker; a delay runs from the event''s created_at to the key''s deletion';
 
 -- ---- For those who look every few seconds ---------------------------------------------------------
 
+CREATE FUNCTION outbox.queue_status(
+    OUT queue text, OUT messages bigint, OUT consumers bigint, OUT looked_at timestamptz,
+    OUT problem text)
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'outbox_queue_status';
+COMMENT ON FUNCTION outbox.queue_status() IS 'behind outbox.queue';
+
+CREATE VIEW outbox.queue AS
+    SELECT queue, messages, consumers, looked_at, problem FROM outbox.queue_status();
+COMMENT ON VIEW outbox.queue IS
+    'the queue of the invalidations at the broker: messages that are ready, and consumers; asked at most every 10 s, and only when somebody looks';
+
+-- Called by outbox.health_status() where a rotation is blocked, and not planned where none is.
+CREATE FUNCTION outbox.rotation_blockers() RETURNS text
+    LANGUAGE sql VOLATILE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT coalesce(pg_catalog.string_agg(DISTINCT b.who, ', '), '')
+      FROM outbox.rotation AS r
+           CROSS JOIN LATERAL (
+               SELECT pg_catalog.format('process %s', p.pid) AS who
+                 FROM pg_catalog.unnest(r.blocking_pids) AS p (pid)
+               UNION ALL
+               SELECT pg_catalog.format('prepared transaction %L', g.gid)
+                 FROM pg_catalog.unnest(r.blocking_gids) AS g (gid)) AS b
+     WHERE r.blocked_since IS NOT NULL
+    $$;
+COMMENT ON FUNCTION outbox.rotation_blockers() IS
+    'whose locks keep tables of the outbox from being emptied, for outbox.health';
+
+CREATE FUNCTION outbox.health_status(
+    OUT "check" text, OUT status text, OUT detail text, OUT hint text)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'outbox_health_status';
+COMMENT ON FUNCTION outbox.health_status() IS 'behind outbox.health';
+
+CREATE VIEW outbox.health AS
+    SELECT "check", status, detail, hint FROM outbox.health_status();
+COMMENT ON VIEW outbox.health IS
+    'one row for each check, all of them always: status is ok, warning or critical';
+
 CREATE FUNCTION outbox.parked_status(
-    OUT destinations bigint, OUT events bigint, OUT dead bigint)
+    OUT destinations bigint, OUT events bigint, OUT since timestamptz, OUT dead bigint)
     LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'outbox_parked_status';
 COMMENT ON FUNCTION outbox.parked_status() IS
     'how many destinations are parked, with how many events, and how many events are dead (1,000: or more)';
@@ -485,7 +533,10 @@ CREATE FUNCTION outbox.pipeline() RETURNS jsonb
             'outbox_bytes', l.outbox_bytes),
         'parked', pg_catalog.jsonb_build_object('destinations', p.destinations, 'events', p.events),
         'dead', p.dead,
-        'health', '[]'::pg_catalog.jsonb)
+        'health', (
+            SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                       'check', h."check", 'status', h.status, 'detail', h.detail, 'hint', h.hint))
+              FROM outbox.health_status() AS h))
       FROM (SELECT pg_catalog.clock_timestamp()) AS now (at),
            outbox.relay_status() AS r, outbox.lag_status() AS l, outbox.parked_status() AS p
     $$;
@@ -513,7 +564,9 @@ GRANT EXECUTE ON FUNCTION outbox.destination_status() TO pg_monitor;
 
 GRANT SELECT ON outbox.consumer TO pg_monitor;
 GRANT EXECUTE ON FUNCTION outbox.consumer_status() TO pg_monitor;
-GRANT EXECUTE ON FUNCTION outbox.parked_status(), outbox.pipeline() TO pg_monitor;
+GRANT SELECT ON outbox.queue, outbox.health TO pg_monitor;
+GRANT EXECUTE ON FUNCTION outbox.parked_status(), outbox.queue_status(), outbox.rotation_blockers(),
+    outbox.health_status(), outbox.pipeline() TO pg_monitor;
 
 -- ---- The last step: this instance's name, its first position, and a word to the launcher -----------
 
