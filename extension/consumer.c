@@ -272,6 +272,7 @@ outbox_consumer_status(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	ConsumerSlot  *slots;
+	int            count = 0;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (consumers == NULL)
@@ -279,11 +280,14 @@ outbox_consumer_status(PG_FUNCTION_ARGS)
 	/* Rows are made from a copy: what makes them may fail, which must not happen under the lock. */
 	slots = palloc(sizeof(consumers->slots));
 	LWLockAcquire(&consumers->lock, LW_SHARED);
-	memcpy(slots, consumers->slots, sizeof(consumers->slots));
-	LWLockRelease(&consumers->lock);
 	for (int i = 0; i < CONSUMER_SLOTS; i++)
-		if (slots[i].database == MyDatabaseId)
-			put_row(result, &slots[i]);
+	{
+		if (consumers->slots[i].database == MyDatabaseId)
+			slots[count++] = consumers->slots[i];
+	}
+	LWLockRelease(&consumers->lock);
+	for (int i = 0; i < count; i++)
+		put_row(result, &slots[i]);
 	pfree(slots);
 	PG_RETURN_VOID();
 }
