@@ -111,6 +111,23 @@ install-worker: worker/outbox-worker
 $(filter extension/% relay/%,$(OBJS)): Makefile VERSION $(wildcard extension/*.h relay/*.h wire/*.h)
 $(filter wire/%,$(OBJS)): Makefile VERSION $(wildcard wire/*.h)
 
+# ---- manual pages --------------------------------------------------------------------------------
+
+# Written in mdoc; the options come from the worker's --help.
+MANDIR    ?= /usr/local/share/man
+MAN_PAGES := build/man/outbox-worker.1 build/man/pg_outbox.7
+
+man: $(MAN_PAGES)
+$(MAN_PAGES) &: docs/man/build $(wildcard docs/man/*.[17]*) worker/outbox-worker
+	@mkdir -p build/man
+	docs/man/build worker/outbox-worker $(OUTBOX_VERSION) build/man
+
+install: install-man
+install-man: $(MAN_PAGES)
+	mkdir -p '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man7'
+	install -m 644 $(filter %.1,$(MAN_PAGES)) '$(DESTDIR)$(MANDIR)/man1'
+	install -m 644 $(filter %.7,$(MAN_PAGES)) '$(DESTDIR)$(MANDIR)/man7'
+
 # ---- unit tests ----------------------------------------------------------------------------------
 
 # Each t/unit/NAME_test.c is a program. It links what it uses of these: archives, so that a test of
@@ -340,7 +357,8 @@ help:
 	@printf '%s\n' \
 		'make                 build pg_outbox.so and worker/outbox-worker (PG_CONFIG= picks the server)' \
 		'make deps            install the Debian packages of packages.txt that are missing' \
-		'sudo make install    install the extension, and the worker into BINDIR ($(BINDIR))' \
+		'sudo make install    install the extension, the worker into BINDIR ($(BINDIR)), manual pages into MANDIR' \
+		'make man             the manual pages, in build/man/' \
 		'make demo            the whole pipeline, shown on a blog (KEEP=1 leaves it running)' \
 		'make test            every test on private servers (T=t/020_broker_away.pl: this one;' \
 		'                     T=sql, specs, units, tap or interop: these; KEEP=1 keeps the folder)' \
@@ -366,7 +384,7 @@ help:
 		'make compile_commands.json   for clangd' \
 		'make clean           remove what was built'
 
-.PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan \
+.PHONY: install-worker man install-man installcheck-databases units build-asan bench-programs deps test test-long check-asan \
 	check-model check-valgrind check-valgrind-worker check-cassert demo \
 	bench bench-worker bench-recording bench-relay fuzz check-warnings format lint help \
 	dist deps-dev deb test-deb test-matrix
