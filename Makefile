@@ -100,6 +100,9 @@ build/%.o: %.c Makefile VERSION
 	@mkdir -p $(@D)
 	$(WORKER_CC) $(WORKER_FLAGS) $(WORKER_CFLAGS) -MMD -MP -c -o $@ $<
 
+# The status page is put into the worker as it is.
+build/worker/page.o build/asan/worker/page.o: $(wildcard worker/page.html worker/page.css worker/page.js)
+
 install-worker: worker/outbox-worker
 	mkdir -p '$(DESTDIR)$(BINDIR)'
 	install -m 755 worker/outbox-worker '$(DESTDIR)$(BINDIR)/outbox-worker'
@@ -206,15 +209,15 @@ check-model: build/model/model
 
 # ---- benchmarks ----------------------------------------------------------------------------------
 
-BENCH_HELPERS  := bench/common.c
-BENCH_PROGRAMS := $(patsubst %.c,build/%,$(filter-out $(BENCH_HELPERS),$(wildcard bench/*.c)))
+BENCH_HELPERS  := bench/common.c bench/broker.c
+BENCH_PROGRAMS := $(patsubst %.c,build/%,$(filter-out $(BENCH_HELPERS),$(wildcard bench/*.c bench/peers/*.c)))
 $(BENCH_PROGRAMS): build/bench/%: build/bench/%.o $(BENCH_HELPERS:%.c=build/%.o)
 	$(WORKER_CC) $(WORKER_CFLAGS) -o $@ $^ -lhiredis -lpq -lrabbitmq
 .SECONDARY: $(addsuffix .o,$(BENCH_PROGRAMS))
 bench-programs: $(BENCH_PROGRAMS)
 units: bench-programs
 
--include $(wildcard build/*/*.d build/t/unit/*.d build/asan/*/*.d build/asan/t/unit/*.d)
+-include $(wildcard build/*/*.d build/bench/peers/*.d build/t/unit/*.d build/asan/*/*.d build/asan/t/unit/*.d)
 
 # ---- one command each ----------------------------------------------------------------------------
 
@@ -293,9 +296,9 @@ test-matrix: deps-dev
 # ---- for developers ------------------------------------------------------------------------------
 
 SERVER_SOURCES := $(wildcard extension/*.c relay/*.c)
-PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c fuzz/*.c model/*.c)
+PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c bench/peers/*.c fuzz/*.c model/*.c)
 ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] t/preload/*.[ch] \
-	bench/*.[ch] fuzz/*.[ch] model/*.[ch])
+	bench/*.[ch] bench/peers/*.[ch] fuzz/*.[ch] model/*.[ch])
 SERVER_CHECK   := $(PG_CPPFLAGS) $(PG_CFLAGS) -D_GNU_SOURCE -O2
 
 # Every source by both compilers; with -O2, since some warnings come from the optimizer only.

@@ -398,6 +398,16 @@ wipe_password(char *value)
 		memset(colon + 1, 'x', (size_t) (end - colon - 1));
 }
 
+/* That of Sentinel stands behind the hosts, for one. */
+static void
+wipe_sentinel_password(char *value)
+{
+	char *password = strstr(value, "sentinel_password=");
+
+	if (strstr(value, "+sentinel://") != NULL && password != NULL)
+		memset(password + 18, 'x', strlen(password + 18));
+}
+
 /* A connection string of libpq: what is behind the password goes too, quotes are not understood. */
 static void
 wipe_conninfo(char *value)
@@ -420,6 +430,7 @@ config_wipe_arguments(int argc, char **argv)
 		if (strncmp(argv[i], "--report-to", 11) == 0 ||
 			(i > 1 && strcmp(argv[i - 1], "--report-to") == 0))
 			wipe_conninfo(argv[i]);
+		wipe_sentinel_password(argv[i]);
 		wipe_password(argv[i]);
 	}
 }
