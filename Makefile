@@ -89,7 +89,7 @@ WORKER_OBJS    := $(patsubst %.c,build/%.o,$(WORKER_SOURCES))
 ifneq ($(PGXS),)
 ifeq ($(WORKER),yes)
 all: worker/outbox-worker
-install: install-worker
+install: install-worker install-man
 endif
 endif
 
@@ -110,6 +110,22 @@ install-worker: worker/outbox-worker
 # The extension's objects depend on our headers; PGXS does not see that by itself.
 $(filter extension/% relay/%,$(OBJS)): Makefile VERSION $(wildcard extension/*.h relay/*.h wire/*.h)
 $(filter wire/%,$(OBJS)): Makefile VERSION $(wildcard wire/*.h)
+
+# ---- manual pages --------------------------------------------------------------------------------
+
+# Written in mdoc; the options come from the worker's --help.
+MANDIR    ?= /usr/local/share/man
+MAN_PAGES := build/man/outbox-worker.1 build/man/pg_outbox.7
+
+man: $(MAN_PAGES)
+$(MAN_PAGES) &: VERSION docs/man/build $(wildcard docs/man/*.[17]*) worker/outbox-worker
+	@mkdir -p build/man
+	docs/man/build worker/outbox-worker $(OUTBOX_RELEASE) build/man
+
+install-man: $(MAN_PAGES)
+	mkdir -p '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man7'
+	install -m 644 $(filter %.1,$(MAN_PAGES)) '$(DESTDIR)$(MANDIR)/man1'
+	install -m 644 $(filter %.7,$(MAN_PAGES)) '$(DESTDIR)$(MANDIR)/man7'
 
 # ---- unit tests ----------------------------------------------------------------------------------
 
@@ -347,7 +363,8 @@ help:
 	@printf '%s\n' \
 		'make                 build pg_outbox.so and worker/outbox-worker (PG_CONFIG= picks the server)' \
 		'make deps            install the Debian packages of packages.txt that are missing' \
-		'sudo make install    install the extension, and the worker into BINDIR ($(BINDIR))' \
+		'sudo make install    install the extension, the worker into BINDIR ($(BINDIR)), manual pages into MANDIR' \
+		'make man             the manual pages, in build/man/' \
 		'make demo            the whole pipeline, shown on a blog (KEEP=1 leaves it running)' \
 		'make test            every test on private servers (T=t/020_broker_away.pl: this one;' \
 		'                     T=sql, specs, units, tap or interop: these; KEEP=1 keeps the folder)' \
@@ -373,7 +390,7 @@ help:
 		'make compile_commands.json   for clangd' \
 		'make clean           remove what was built'
 
-.PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan \
+.PHONY: install-worker man install-man installcheck-databases units build-asan bench-programs deps test test-long check-asan \
 	check-model check-valgrind check-valgrind-worker check-cassert demo \
 	bench bench-worker bench-recording bench-relay fuzz check-warnings format check-format lint help \
 	dist deps-dev deb test-deb test-matrix
