@@ -89,7 +89,7 @@ WORKER_OBJS    := $(patsubst %.c,build/%.o,$(WORKER_SOURCES))
 ifneq ($(PGXS),)
 ifeq ($(WORKER),yes)
 all: worker/outbox-worker
-install: install-worker
+install: install-worker install-man
 endif
 endif
 
@@ -118,11 +118,10 @@ MANDIR    ?= /usr/local/share/man
 MAN_PAGES := build/man/outbox-worker.1 build/man/pg_outbox.7
 
 man: $(MAN_PAGES)
-$(MAN_PAGES) &: docs/man/build $(wildcard docs/man/*.[17]*) worker/outbox-worker
+$(MAN_PAGES) &: VERSION docs/man/build $(wildcard docs/man/*.[17]*) worker/outbox-worker
 	@mkdir -p build/man
-	docs/man/build worker/outbox-worker $(OUTBOX_VERSION) build/man
+	docs/man/build worker/outbox-worker $(OUTBOX_RELEASE) build/man
 
-install: install-man
 install-man: $(MAN_PAGES)
 	mkdir -p '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man7'
 	install -m 644 $(filter %.1,$(MAN_PAGES)) '$(DESTDIR)$(MANDIR)/man1'
@@ -314,7 +313,8 @@ test-matrix: deps-dev
 
 SERVER_SOURCES := $(wildcard extension/*.c relay/*.c)
 PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c bench/peers/*.c fuzz/*.c model/*.c)
-ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] bench/*.[ch] model/*.[ch])
+ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] t/preload/*.[ch] \
+	bench/*.[ch] bench/peers/*.[ch] fuzz/*.[ch] model/*.[ch])
 SERVER_CHECK   := $(PG_CPPFLAGS) $(PG_CFLAGS) -D_GNU_SOURCE -O2
 
 # Every source by both compilers; with -O2, since some warnings come from the optimizer only.
@@ -327,12 +327,18 @@ check-warnings:
 	done; \
 	[ $$status -eq 0 ] && echo 'no warnings'; exit $$status
 
-format:
+# Of Debian 12: other versions of clang-format differ in small things.
+format: deps-dev
 	clang-format -i $(ALL_C)
 
-lint:
+check-format: deps-dev
+	@clang-format --dry-run -Werror $(ALL_C)
+
+# As soon as one of them has something to say, it fails; the others are asked all the same.
+lint: deps deps-dev
 	@status=0; \
 	t/lint_includes || status=1; \
+	t/lint_scripts || status=1; \
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
 		--suppress=missingInclude --suppress=missingIncludeSystem --suppress=varFuncNullUB \
 		--suppress='memleakOnRealloc:t/unit/*' -I. $(sort $(PLAIN_SOURCES)) || status=1; \
@@ -379,12 +385,12 @@ help:
 		'sudo make test-deb   builds, installs, upgrades and purges them in a Debian of its own' \
 		'sudo make test-matrix   every test on Debian 13: PostgreSQL 17, RabbitMQ 4, Redis 8, Valkey' \
 		'make check-warnings  every source with gcc and clang, -Wall -Wextra -Werror' \
-		'make lint            includes, cppcheck, clang-tidy' \
-		'make format          clang-format' \
+		'make lint            includes, cppcheck, clang-tidy, shellcheck, perlcritic' \
+		'make format          clang-format (check-format: whether it would change anything)' \
 		'make compile_commands.json   for clangd' \
 		'make clean           remove what was built'
 
 .PHONY: install-worker man install-man installcheck-databases units build-asan bench-programs deps test test-long check-asan \
 	check-model check-valgrind check-valgrind-worker check-cassert demo \
-	bench bench-worker bench-recording bench-relay fuzz check-warnings format lint help \
+	bench bench-worker bench-recording bench-relay fuzz check-warnings format check-format lint help \
 	dist deps-dev deb test-deb test-matrix
