@@ -64,7 +64,7 @@ sub new_sentinel
 	print $file <<"CONF";
 sentinel monitor $name 127.0.0.1 $port $quorum
 sentinel down-after-milliseconds $name $self->{down_after_ms}
-sentinel failover-timeout $name 3000
+sentinel failover-timeout $name 1000
 sentinel parallel-syncs $name 2
 $conf
 CONF
