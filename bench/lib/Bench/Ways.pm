@@ -102,9 +102,7 @@ sub start
 	$self->start_servers($has_pgq);
 	$self->use_server('bench');
 	$self->start_worker;
-	my $common = $frame->{common};
-	print "$common->{version}\n$common->{machine}\n";
-	print join(', ', map { "$_ = $common->{settings}{$_}" } sort keys %{ $common->{settings} }), "\n";
+	$frame->introduce($self->{server});
 	return $self;
 }
 
@@ -114,8 +112,6 @@ sub start_servers
 	my $frame = $self->{frame};
 	my @files = map { $frame->file($_) } 'recording.sql', 'plpgsql.sql', $has_pgq ? 'pgq.sql' : ();
 	my $server = $frame->start_server('serve_ways', $self->{broker}->url, @files, $frame->file('ways.sql'));
-	$frame->{common}{version} = $server->{version};
-	$frame->{common}{settings} = $server->{settings};
 	$frame->{common}{versions} = {
 		postgresql => $server->{version} =~ /^PostgreSQL (\S+)/,
 		rabbitmq   => package_version('rabbitmq-server'),
@@ -144,9 +140,8 @@ sub use_server
 
 sub has_pgq
 {
-	my $folder = Outbox::Tree::output('pg_config', '--sharedir');
-	chomp $folder;
-	return -e "$folder/extension/pgq.control" && program_version('pgqd', '-V');
+	my ($self) = @_;
+	return $self->{frame}->has_extension('pgq') && program_version('pgqd', '-V');
 }
 
 sub package_version
