@@ -614,7 +614,7 @@ CREATE VIEW outbox.metrics AS
         SELECT 'pg_outbox_canary_interval_seconds', '{}',
                extract(epoch FROM pg_catalog.current_setting('outbox.canary_interval')::pg_catalog.interval)
         UNION ALL
-        SELECT 'pg_outbox_health', pg_catalog.jsonb_build_object('check', h."check"),
+        SELECT 'pg_outbox_health_status', pg_catalog.jsonb_build_object('check', h."check"),
                pg_catalog.array_position(ARRAY['ok', 'warning', 'critical'], h.status)
                OPERATOR(pg_catalog.-) 1
           FROM outbox.health_status() AS h
