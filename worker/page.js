@@ -91,6 +91,13 @@ let next = 0;
 let outbox = [];            // of the database, as long as this page is open: {at, events, messages, pending}
 let relaySince = { state: '', at: 0 };
 
+// Of an extension of another version: that is not known, either.
+function mindForm(database) {
+    const told = database.pipeline;
+    if (!told || (told.relay && told.lag && told.parked)) return;
+    Object.assign(database, { pipeline: null, state: 'refused', reason: 'its answer has another form; are extension and worker of one version?' });
+}
+
 function takeHistory(history) {
     const fresh = history.samples.map((row) =>
         Object.fromEntries(history.names.map((name, i) => [name, row[i]])));
@@ -253,7 +260,7 @@ function showVerdict(problems) {
     say($('hint-text'), first ? first.hint : '');
     say($('hint-code'), first ? first.code : '');
     showAlso(problems.slice(1));
-    const title = first ? `(!) ${first.title.replace(/\.$/, '')} – outbox-worker` : 'outbox-worker: all is well';
+    const title = first ? `(!) ${first.title.replace(/\.$/, '')} – ${last.worker.name}` : `${last.worker.name}: all is well`;
     if (document.title !== title) document.title = title;
     const colour = { good: '0a7d5a', warn: 'd98a00', bad: 'd02a1e' }[level];
     const shape = level === 'good' ? '<circle cx="8" cy="8" r="6"' : '<path d="M8 1 15 14H1z"';
@@ -612,6 +619,9 @@ async function ask() {
         const answer = await fetch(`status.json?since=${next}`, { cache: 'no-store', signal: abort.signal });
         if (!answer.ok) throw new Error(answer.statusText);
         const told = await answer.json();
+        mindForm(told.database);
+        // Another process: its seconds are numbered anew.
+        if (last && told.worker.uptime_s < last.worker.uptime_s) next = -1;
         takeHistory(told.history);
         takeDatabase(told.database);
         last = told;
