@@ -16,7 +16,7 @@
 	__asm__(".pushsection .rodata\n"                                                               \
 	        ".globl " #name "\n.hidden " #name "\n" #name ":\n.incbin \"" file "\"\n.byte 0\n"     \
 	        ".popsection\n");                                                                      \
-	extern const char name[]
+	extern const char name[] /* NOLINT(bugprone-macro-parentheses) */
 
 EMBED(page_html, "worker/page.html");
 EMBED(page_css, "worker/page.css");
