@@ -72,7 +72,7 @@ is($page->{status}, 200, 'the page');
 is($page->{headers}{'content-type'}, 'text/html; charset=utf-8', 'its type');
 cmp_ok(length $page->{content}, '<', MAX_PAGE_BYTES, "its weight: ${\ length $page->{content} } bytes");
 is(ask('/', 'HEAD')->{status}, 200, 'HEAD');
-is(ask('/', 'HEAD')->{content}, '', '... has no body');
+is(ask('/', 'HEAD')->{content} // '', '', '... has no body');
 is(ask('/', 'POST')->{status}, 405, 'POST is not allowed');
 is(ask('/status.json', 'DELETE')->{status}, 405, 'nor is DELETE of its figures');
 is(ask('/page.js')->{status}, 404, 'there is no other file');
