@@ -4,6 +4,7 @@
 
 const { execFileSync, spawn } = require('node:child_process');
 const fs = require('node:fs');
+const net = require('node:net');
 const path = require('node:path');
 const { chromium } = require('playwright-core');
 
@@ -17,8 +18,9 @@ function need(name) {
 
 const [full, beginner, alone] = need('BROWSER_URLS').split(' ');
 const [askFd, answerFd] = need('BROWSER_ERRANDS').split(' ').map(Number);
-const answers = fs.createReadStream(null, { fd: answerFd, encoding: 'utf8' });
-answers.unref?.();
+// Not a stream of fs: one that waits to read keeps the process from its end.
+const answers = new net.Socket({ fd: answerFd, readable: true, writable: false }).setEncoding('utf8');
+answers.unref();
 
 // run.pl does it: "redis kill", "broker start", ...
 async function errand(name) {
@@ -32,8 +34,10 @@ async function errand(name) {
         };
         answers.on('data', take);
     });
+    answers.ref();
     fs.writeSync(askFd, `${name}\n`);
     const answer = await answered;
+    answers.unref();
     if (answer !== 'ok') throw new Error(`${name}: ${answer}`);
 }
 
