@@ -207,6 +207,12 @@ disconnect(Report *report)
 	report->connection = NULL;
 }
 
+/* libpq would write them to standard error, where every line is one of the log. */
+static void
+ignore_notice(void *context, const char *text)
+{
+}
+
 /* A time limit, and who we are; what the string says itself goes before. */
 static bool
 connect_database(Report *report)
@@ -217,6 +223,7 @@ connect_database(Report *report)
 	if (report->connection != NULL)
 		return true;
 	report->connection = PQconnectdbParams(names, values, 1);
+	PQsetNoticeProcessor(report->connection, ignore_notice, NULL);
 	if (PQstatus(report->connection) == CONNECTION_OK)
 		return true;
 	went_away(report, PQerrorMessage(report->connection));
