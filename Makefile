@@ -307,7 +307,7 @@ test-deb: deps-dev
 
 # As root: every test on Debian 13. T=, as for test.
 test-matrix: deps-dev
-	@exec env T='$(T)' t/matrix
+	@exec env T='$(T)' SUITE='$(SUITE)' ARCH='$(ARCH)' REDIS_SERVER='$(REDIS_SERVER)' t/matrix
 
 # ---- for developers ------------------------------------------------------------------------------
 
