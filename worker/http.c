@@ -37,6 +37,7 @@ struct Http
 	const char        *name;
 	Answer            *answer;
 	int64_t            began_us;
+	int64_t            started_at_us; /* the same, since 1970 */
 	int64_t            looked_us; /* 0: never */
 	Page               page;
 	History            history;
@@ -118,7 +119,7 @@ static enum MHD_Result
 answer_metrics(struct MHD_Connection *connection, const Http *http)
 {
 	MqBuffer body = {0};
-	MqResult made = metrics_print(http->figures, &body);
+	MqResult made = metrics_print(http->figures, http->started_at_us, &body);
 
 	return answer_made(connection, METRICS_TEXT, made, &body);
 }
@@ -250,6 +251,7 @@ http_new(const ListenAddress *address, const char *name, Answer *answer, int64_t
 	http->name = name;
 	http->answer = answer;
 	http->began_us = now_us;
+	http->started_at_us = wall_clock_us();
 	if (page_make(&http->page) != MQ_OK)
 	{
 		http_free(http);
