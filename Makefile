@@ -150,7 +150,7 @@ define unit_rules
 $(foreach a,$(UNIT_ARCHIVES),
 $(1)/$(a): $(patsubst %.c,$(1)/%.o,$($(a)_SOURCES))
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(AR) rcs $$@ $$^
 )
 $(patsubst %.c,$(1)/%,$(UNIT_SOURCES)): $(1)/%: $(1)/%.o $(patsubst %.c,$(1)/%.o,$(UNIT_HELPERS)) \
 		$(addprefix $(1)/,$(UNIT_ARCHIVES))
@@ -313,7 +313,7 @@ test-deb: deps-dev
 
 # As root: every test on Debian 13. T=, as for test.
 test-matrix: deps-dev
-	@exec env T='$(T)' t/matrix
+	@exec env T='$(T)' SUITE='$(SUITE)' ARCH='$(ARCH)' REDIS_SERVER='$(REDIS_SERVER)' t/matrix
 
 # ---- for developers ------------------------------------------------------------------------------
 
