@@ -120,8 +120,8 @@ static void
 check_columns(Relation table)
 {
 	static const Oid types[EVENT_COLUMNS] = {
-		INT8OID,      XID8OID,  TIMESTAMPTZOID, TEXTOID,  TEXTOID,  TEXTARRAYOID,
-		TEXTARRAYOID, JSONBOID, BYTEAOID,       JSONBOID, JSONBOID, INT4OID,
+		INT8OID, XID8OID,  TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID,
+		TEXTOID, JSONBOID, BYTEAOID,       JSONBOID,     JSONBOID,     INT4OID,
 		PG_SNAPSHOTOID};
 	TupleDesc columns = RelationGetDescr(table);
 	bool      same = columns->natts == EVENT_COLUMNS;

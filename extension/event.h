@@ -24,10 +24,10 @@ enum
 	EVENT_ID = 1,
 	EVENT_XID, /* top-level transaction, or EVENT_XID_POSITION */
 	EVENT_CREATED_AT,
+	EVENT_KEYS, /* the last one of most rows */
+	EVENT_PATTERNS,
 	EVENT_EXCHANGE,
 	EVENT_ROUTING_KEY,
-	EVENT_KEYS,
-	EVENT_PATTERNS,
 	EVENT_PAYLOAD,
 	EVENT_BODY,
 	EVENT_HEADERS,
@@ -73,8 +73,7 @@ Oid event_table_oid(int number);
 Oid event_parked_oid(void);
 
 /* Opens table `number` for inserting (RowExclusiveLock, kept until the transaction ends). One at a
- * time, until event_writer_end. Needs an active snapshot: toasting does. ERROR where the extension is
- * missing. */
+ * time, until event_writer_end. ERROR where the extension is missing. */
 EventWriter *event_writer_begin(int number);
 
 /* The same; NULL where the extension is missing. */

@@ -10,7 +10,8 @@ COMMENT ON SCHEMA outbox IS 'transactional outbox: pg_outbox';
 
 -- ---- Rows ----------------------------------------------------------------------------------------
 -- Three plain insert-only tables, written below the executor and emptied in turn. Never updated, so
--- autovacuum would only read the backlog and hold locks. Their columns are those of event.h.
+-- autovacuum would only read the backlog and hold locks. Their columns are those of event.h; a row ends
+-- with the last that is not NULL, so keys come early: most rows need no bitmap of NULLs.
 
 CREATE SEQUENCE outbox.event_id_seq AS bigint CACHE 1;
 COMMENT ON SEQUENCE outbox.event_id_seq IS 'ids of events; without cache, or order would be lost';
@@ -19,10 +20,10 @@ CREATE TABLE outbox.event_1 (
     id bigint NOT NULL,
     xid xid8 NOT NULL,
     created_at timestamptz NOT NULL,
-    exchange text,
-    routing_key text,
     keys text[],
     patterns text[],
+    exchange text,
+    routing_key text,
     payload jsonb,
     body bytea,
     headers jsonb,
@@ -35,10 +36,10 @@ CREATE TABLE outbox.event_2 (
     id bigint NOT NULL,
     xid xid8 NOT NULL,
     created_at timestamptz NOT NULL,
-    exchange text,
-    routing_key text,
     keys text[],
     patterns text[],
+    exchange text,
+    routing_key text,
     payload jsonb,
     body bytea,
     headers jsonb,
@@ -51,10 +52,10 @@ CREATE TABLE outbox.event_3 (
     id bigint NOT NULL,
     xid xid8 NOT NULL,
     created_at timestamptz NOT NULL,
-    exchange text,
-    routing_key text,
     keys text[],
     patterns text[],
+    exchange text,
+    routing_key text,
     payload jsonb,
     body bytea,
     headers jsonb,
@@ -86,10 +87,10 @@ CREATE TABLE outbox.parked (
     id bigint NOT NULL,
     xid xid8 NOT NULL,
     created_at timestamptz NOT NULL,
-    exchange text,
-    routing_key text,
     keys text[],
     patterns text[],
+    exchange text,
+    routing_key text,
     payload jsonb,
     body bytea,
     headers jsonb,
