@@ -13,9 +13,6 @@ COMMENT ON SCHEMA outbox IS 'transactional outbox: pg_outbox';
 -- autovacuum would only read the backlog and hold locks. Their columns are those of event.h; a row ends
 -- with the last that is not NULL, so keys come early: most rows need no bitmap of NULLs.
 
-CREATE SEQUENCE outbox.event_id_seq AS bigint CACHE 1;
-COMMENT ON SEQUENCE outbox.event_id_seq IS 'ids of events; without cache, or order would be lost';
-
 CREATE TABLE outbox.event_1 (
     id bigint NOT NULL,
     xid xid8 NOT NULL,
@@ -79,6 +76,11 @@ CREATE INDEX event_3_xid_id_idx ON outbox.event_3 (xid, id);
 COMMENT ON TABLE outbox.event_1 IS 'events and positions; read the view outbox.event';
 COMMENT ON TABLE outbox.event_2 IS 'events and positions; read the view outbox.event';
 COMMENT ON TABLE outbox.event_3 IS 'events and positions; read the view outbox.event';
+
+-- Behind the tables: DROP EXTENSION locks in this order, and so do writers.
+CREATE SEQUENCE outbox.event_id_seq AS bigint CACHE 1;
+COMMENT ON SEQUENCE outbox.event_id_seq IS
+    'how far ids of events are given out: in blocks, from which all sessions draw';
 
 -- Events that the broker did not accept, yet or for good. Written by the relay; rows leave when they are
 -- accepted, discarded or tried again by hand. The columns up to attempts are those of the events.

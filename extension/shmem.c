@@ -12,6 +12,7 @@
 
 #include "extension/consumer.h"
 #include "extension/event.h"
+#include "extension/ids.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -34,6 +35,7 @@ shmem_request(void)
 		previous_request_hook();
 	RequestAddinShmemSpace(sizeof(OutboxShared));
 	RequestAddinShmemSpace(consumer_shmem_size());
+	RequestAddinShmemSpace(ids_shmem_size());
 }
 
 static void
@@ -72,6 +74,7 @@ shmem_startup(void)
 			slot_init(&outbox_shared->slots[i], tranche);
 	}
 	consumer_shmem_startup(outbox_shared->tranche);
+	ids_shmem_startup(outbox_shared->tranche);
 	LWLockRelease(AddinShmemInitLock);
 	LWLockRegisterTranche(outbox_shared->tranche, "pg_outbox");
 }
