@@ -44,6 +44,7 @@ slot_init(OutboxSlot *slot, int tranche)
 	pg_atomic_init_u32(&slot->current_table, 0);
 	pg_atomic_init_u32(&slot->state, RELAY_NOT_RUNNING);
 	pg_atomic_init_u32(&slot->commands, 0);
+	pg_atomic_init_u32(&slot->wake_wanted, 0);
 	for (int i = 0; i < RELAY_COUNTERS; i++)
 		pg_atomic_init_u64(&slot->counters[i], 0);
 	pg_atomic_init_u64(&slot->requested, 0);
@@ -227,8 +228,18 @@ shmem_wake_relay(void)
 {
 	OutboxSlot *slot = shmem_mine();
 
-	if (slot != NULL)
+	if (slot == NULL)
+		return;
+	pg_memory_barrier(); /* between what the relay is to see and the look for its wish */
+	if (pg_atomic_read_u32(&slot->wake_wanted) != 0 &&
+	    pg_atomic_exchange_u32(&slot->wake_wanted, 0) != 0)
 		set_relay_latch(slot);
+}
+
+void
+shmem_want_wake(OutboxSlot *slot)
+{
+	(void) pg_atomic_exchange_u32(&slot->wake_wanted, 1); /* a full barrier */
 }
 
 void
