@@ -7,8 +7,10 @@
 #include "wire/backoff.h"
 #include "worker/chunks.h"
 #include "worker/patterns.h"
+#include "worker/recent.h"
 #include "worker/refusal.h"
 #include "worker/resp.h"
+#include "worker/role.h"
 #include "worker/second.h"
 
 #include <hiredis/hiredis.h>
@@ -27,13 +29,14 @@ typedef enum CommandKind
 	COMMAND_SCAN,  /* one step */
 	COMMAND_FOUND, /* UNLINK of what a step found */
 	COMMAND_SECOND, /* UNLINK of what was deleted a while ago */
+	COMMAND_AGAIN, /* UNLINK of what another server may not have deleted */
 	COMMAND_PROBE  /* the refused UNLINK once more */
 } CommandKind;
 
 typedef struct Command
 {
 	CommandKind kind;
-	Chunk      *chunk;  /* KEYS, FOUND, SECOND: owned */
+	Chunk      *chunk;  /* KEYS, FOUND, SECOND, AGAIN: owned */
 	int64_t     sent_us;
 	bool        orphan; /* its tickets are forgotten */
 } Command;
@@ -63,6 +66,7 @@ typedef struct Scan
 	int64_t   due_us; /* not before; 0: at once */
 	Backoff   pause;
 	char      problem[PROBLEM_BYTES];
+	RecentPattern *again; /* what the head is a copy of; NULL: it is a message's */
 } Scan;
 
 struct Deletion
@@ -82,6 +86,8 @@ struct Deletion
 
 	SecondQueue second;
 	size_t      second_in_flight;
+	Recent      recent;
+	size_t      again_in_flight;
 
 	Command in_flight[DELETION_WINDOW];
 	size_t  flight_first, flight_count;
@@ -236,7 +242,7 @@ deletion_next_done(Deletion *deletion, TagRef *ref)
 static MqResult
 send_unlink(Deletion *deletion, Chunk *chunk)
 {
-	return deletion->output.send(deletion->output.context, chunk_unlink(chunk));
+	return deletion->output.send(deletion->output.send_context, chunk_unlink(chunk));
 }
 
 static bool
@@ -288,7 +294,7 @@ send_scan(Deletion *deletion, int64_t now_us)
 	words[3] = pattern->bytes;
 	scan->command.size = 0;
 	if (!resp_append_command(&scan->command, words, sizeof(words) / sizeof(words[0])) ||
-		deletion->output.send(deletion->output.context,
+		deletion->output.send(deletion->output.send_context,
 							  mq_bytes(scan->command.data, scan->command.size)) != MQ_OK)
 		return;
 	patterns_begin(&deletion->patterns);
@@ -332,6 +338,42 @@ send_second(Deletion *deletion, int64_t now_us)
 	}
 }
 
+static void
+send_again(Deletion *deletion, int64_t now_us)
+{
+	Chunk *chunk;
+
+	while (!window_is_full(deletion) && deletion->again_in_flight < DELETION_AGAIN_WINDOW &&
+		   (chunk = recent_take(&deletion->recent)) != NULL)
+	{
+		if (send_unlink(deletion, chunk) != MQ_OK)
+		{
+			recent_put_back(&deletion->recent, chunk);
+			return;
+		}
+		deletion->again_in_flight++;
+		flight_push(deletion, COMMAND_AGAIN, chunk, now_us);
+	}
+}
+
+/* A pattern that was scanned on another server waits behind those of messages. */
+static void
+queue_pattern_again(Deletion *deletion)
+{
+	Scan  *scan = &deletion->scan;
+	size_t prefix_size = strlen(deletion->patterns.prefix);
+
+	if (patterns_head(&deletion->patterns) != NULL ||
+		(scan->again = recent_take_pattern(&deletion->recent)) == NULL)
+		return;
+	if (patterns_add(&deletion->patterns,
+					 mq_bytes(scan->again->bytes.data + prefix_size,
+							  scan->again->bytes.size - prefix_size)) != 0)
+		return;
+	recent_put_back_pattern(&deletion->recent, scan->again);
+	scan->again = NULL;
+}
+
 void
 deletion_send(Deletion *deletion, int64_t now_us)
 {
@@ -341,8 +383,10 @@ deletion_send(Deletion *deletion, int64_t now_us)
 			flight_push(deletion, COMMAND_PROBE, NULL, now_us);
 		return;
 	}
+	queue_pattern_again(deletion);
 	if (send_found(deletion, now_us))
 		send_scan(deletion, now_us);
+	send_again(deletion, now_us);
 	send_second(deletion, now_us);
 	send_keys(deletion, now_us);
 }
@@ -369,7 +413,10 @@ finish_pattern(Deletion *deletion)
 		return;
 	deletion->patterns_done = patterns_head(&deletion->patterns)->seq;
 	deletion->counters.patterns++;
+	recent_add_pattern(&deletion->recent, patterns_head(&deletion->patterns)->bytes);
 	patterns_remove_head(&deletion->patterns);
+	free(scan->again);
+	scan->again = NULL;
 	scan->at_end = false;
 }
 
@@ -463,6 +510,8 @@ unlink_answered(Deletion *deletion, const Command *command, const redisReply *re
 				int64_t now_us)
 {
 	tell_deleted(deletion, command->chunk);
+	if (command->chunk != NULL)
+		recent_add(&deletion->recent, &deletion->keys, command->chunk);
 	deletion->counters.keys_deleted += reply->integer > 0 ? (uint64_t) reply->integer : 0;
 	if (!command->orphan && command->kind == COMMAND_KEYS)
 		deletion->keys_done = command->chunk->seq;
@@ -478,6 +527,8 @@ unlink_answered(Deletion *deletion, const Command *command, const redisReply *re
 	}
 	if (command->kind == COMMAND_SECOND)
 		deletion->second_in_flight--;
+	if (command->kind == COMMAND_AGAIN)
+		deletion->again_in_flight--;
 	if (command->kind == COMMAND_KEYS || command->kind == COMMAND_FOUND)
 		second_add(&deletion->second, &deletion->keys, command->chunk, now_us);
 	else
@@ -548,12 +599,36 @@ deletion_lost(Deletion *deletion)
 			chunks_put_back(&deletion->keys, command->chunk);
 		else if (command->kind == COMMAND_SECOND)
 			second_put_back(&deletion->second, command->chunk);
+		else if (command->kind == COMMAND_AGAIN)
+			recent_put_back(&deletion->recent, command->chunk);
 		else
 			chunk_release(&deletion->keys, command->chunk);
 	}
 	deletion->second_in_flight = 0;
+	deletion->again_in_flight = 0;
+	recent_again(&deletion->recent);
 	scan_restart(deletion);
 	deletion->scan.due_us = 0;
+}
+
+void
+deletion_keep_recent(Deletion *deletion, int64_t keep_us)
+{
+	deletion->recent.keep_us = keep_us;
+}
+
+void
+deletion_replicas(Deletion *deletion, const Role *role, bool replicated, int64_t now_us)
+{
+	recent_role(&deletion->recent, &deletion->keys, role->offset, replicated, role->acknowledged,
+				now_us);
+}
+
+bool
+deletion_has_again(const Deletion *deletion)
+{
+	return recent_has_again(&deletion->recent) || deletion->again_in_flight > 0 ||
+		   deletion->scan.again != NULL;
 }
 
 void
@@ -582,6 +657,9 @@ deletion_forget(Deletion *deletion)
 	deletion->scan.problem[0] = '\0';
 	deletion->scan.due_us = 0;
 	patterns_clear(&deletion->patterns);
+	if (deletion->scan.again != NULL)
+		recent_put_back_pattern(&deletion->recent, deletion->scan.again);
+	deletion->scan.again = NULL;
 }
 
 /* ---- asking ---- */
@@ -641,6 +719,7 @@ deletion_free(Deletion *deletion)
 	deletion_lost(deletion);
 	chunk_release(&deletion->keys, deletion->probe);
 	second_free(&deletion->second, &deletion->keys);
+	recent_free(&deletion->recent, &deletion->keys);
 	chunks_free(&deletion->keys);
 	patterns_free(&deletion->patterns);
 	mq_buffer_free(&deletion->scan.command);

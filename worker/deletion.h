@@ -16,7 +16,7 @@
  * again, and a scan begins anew, since a cursor belongs to one connection.
  *
  * Memory: the keys that wait (deletion_waiting_bytes, bounded by the owner), the chunks in flight,
- * and what waits for its second deletion (second.h).
+ * what waits for its second deletion (second.h), and what may have to be deleted again (recent.h).
  */
 #ifndef WORKER_DELETION_H
 #define WORKER_DELETION_H
@@ -31,19 +31,22 @@
 #include <stdint.h>
 
 struct redisReply; /* hiredis */
+struct Role;
 
 #define DELETION_CHUNK_KEYS 128
 #define DELETION_CHUNK_BYTES ((size_t) 64 * 1024)
 #define DELETION_WINDOW 32      /* commands in flight */
 #define DELETION_SECOND_WINDOW 8 /* of them for second deletions */
+#define DELETION_AGAIN_WINDOW 8 /* and for those to be done again */
 #define DELETION_SCAN_COUNT "500" /* slots of the keyspace looked at in one step */
 
 /* Where commands go. MQ_OK: appended; MQ_FULL: later; anything else: the connection is lost, its
  * owner will say so. */
 typedef struct DeletionOutput
 {
+	void *send_context;
+	MqResult (*send)(void *send_context, MqBytes command); /* whole, in Redis' protocol */
 	void *context;
-	MqResult (*send)(void *context, MqBytes command); /* whole, in Redis' protocol */
 	void (*deleted)(void *context, MqBytes key); /* told of each answered key; NULL: is not */
 } DeletionOutput;
 
@@ -87,6 +90,15 @@ void deletion_send(Deletion *deletion, int64_t now_us);
  * on only the refused command is sent, until it is answered well: deletion_is_troubled. */
 DeletionVerdict deletion_reply(Deletion *deletion, const struct redisReply *reply, int64_t now_us,
 							   char *error);
+
+/* What was answered and may not have reached every replica is deleted again after the connection was
+ * lost (recent.h): what is younger than keep_us, and not below what replicas are said to have. */
+void deletion_keep_recent(Deletion *deletion, int64_t keep_us);
+void deletion_replicas(Deletion *deletion, const struct Role *role, bool replicated,
+					   int64_t now_us);
+
+/* Was anything deleted that has to be deleted again, or is that under way? */
+bool deletion_has_again(const Deletion *deletion);
 
 /* What waits for its second deletion is due now: the worker stops. */
 void deletion_hurry(Deletion *deletion);

@@ -82,7 +82,7 @@ with(const char *prefix, int64_t second_delete_us)
 {
 	memset(&script, 0, sizeof(script));
 	now_us = 1;
-	deletion = deletion_new((DeletionOutput){&script, write_down, NULL}, prefix, second_delete_us);
+	deletion = deletion_new((DeletionOutput){.send_context = &script, .send = write_down}, prefix, second_delete_us);
 	return deletion == NULL;
 }
 

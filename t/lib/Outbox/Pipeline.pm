@@ -13,14 +13,14 @@ use Outbox::Worker;
 use Test::More ();
 
 # Starts what is asked for; all by default. Named arguments: worker => 0 and node => 0 leave that one
-# out; relay_conf (lines for postgresql.conf), worker_options.
+# out; relay_conf (lines for postgresql.conf), broker_config (for rabbitmq.conf), worker_options.
 sub start
 {
 	my ($class, %arg) = @_;
 	my $self = bless { dir => work_folder() }, $class;
 	my $dir = $self->{dir};
 
-	$self->{broker} = Outbox::RabbitMQ->new(dir => "$dir/rabbitmq")->launch;
+	$self->{broker} = Outbox::RabbitMQ->new(dir => "$dir/rabbitmq", config => $arg{broker_config})->launch;
 	$self->{redis} = Outbox::Redis->new(dir => "$dir/redis")->start;
 	$self->start_node($arg{relay_conf}) if $arg{node} // 1;
 	$self->{broker}->wait_ready;
@@ -50,6 +50,8 @@ sub work_folder
 {
 	my $base = $ENV{OUTBOX_WORK} or die "run tests by: make test T=$0\n";
 	my $name = File::Basename::basename($0, '.pl');
+	# Node tests of several kinds have a run.pl each, named by its folder.
+	$name = File::Basename::basename(File::Basename::dirname($0)) if $name eq 'run';
 	my $dir = "$base/$name";
 	mkdir $dir;
 	return $dir;
