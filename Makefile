@@ -150,7 +150,7 @@ define unit_rules
 $(foreach a,$(UNIT_ARCHIVES),
 $(1)/$(a): $(patsubst %.c,$(1)/%.o,$($(a)_SOURCES))
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(AR) rcs $$@ $$^
 )
 $(patsubst %.c,$(1)/%,$(UNIT_SOURCES)): $(1)/%: $(1)/%.o $(patsubst %.c,$(1)/%.o,$(UNIT_HELPERS)) \
 		$(addprefix $(1)/,$(UNIT_ARCHIVES))
@@ -243,7 +243,7 @@ deps:
 	@t/install_deps
 
 # exec: so that a SIGTERM to make reaches the program itself, which cleans up, and not a shell.
-# T: what to run, in place of everything: a file, or sql, specs, units, tap, interop.
+# T: what to run, in place of everything: a file, or sql, specs, units, tap, interop, browser.
 test: deps
 	@exec env T='$(T)' t/run
 
@@ -313,7 +313,7 @@ test-deb: deps-dev
 
 # As root: every test on Debian 13. T=, as for test.
 test-matrix: deps-dev
-	@exec env T='$(T)' t/matrix
+	@exec env T='$(T)' SUITE='$(SUITE)' ARCH='$(ARCH)' REDIS_SERVER='$(REDIS_SERVER)' t/matrix
 
 # ---- for developers ------------------------------------------------------------------------------
 
@@ -373,7 +373,7 @@ help:
 		'make man             the manual pages, in build/man/' \
 		'make demo            the whole pipeline, shown on a blog (KEEP=1 leaves it running)' \
 		'make test            every test on private servers (T=t/020_broker_away.pl: this one;' \
-		'                     T=sql, specs, units, tap or interop: these; KEEP=1 keeps the folder)' \
+		'                     T=sql, specs, units, tap, interop or browser: these; KEEP=1 keeps the folder)' \
 		'make test-long       the same, with many rounds of the tests that kill things' \
 		'make check-model     the protocol searched state by state, and with each rule taken out' \
 		'make check-asan      unit tests and worker under address and undefined-behaviour sanitizers' \

@@ -141,8 +141,11 @@ chunk_unlink(Chunk *chunk)
 {
 	char   number[RESP_NUMBER_BYTES];
 	size_t number_size = resp_number(number, '*', chunk->count + 1);
-	char  *verb = chunk->bytes.data + HEAD_BYTES - (sizeof(VERB) - 1);
+	char  *verb;
 
+	if (chunk->count == 0)
+		return mq_bytes_of("*1\r\n$4\r\nPING\r\n");
+	verb = chunk->bytes.data + HEAD_BYTES - (sizeof(VERB) - 1);
 	memcpy(verb, VERB, sizeof(VERB) - 1);
 	memcpy(verb - number_size, number, number_size);
 	return mq_bytes(verb - number_size,
@@ -331,6 +334,14 @@ chunks_add(ChunkQueue *queue, MqBytes prefix, MqBytes key, uint64_t *seq)
 	queue->held_bytes += chunk_held_bytes(chunk) - before;
 	*seq = chunk->seq;
 	return CHUNK_ADDED;
+}
+
+uint64_t
+chunks_last(ChunkQueue *queue)
+{
+	const Chunk *chunk = open_chunk(queue, 0);
+
+	return chunk == NULL ? 0 : chunk->seq;
 }
 
 Chunk *

@@ -66,6 +66,10 @@ void chunks_free(ChunkQueue *queue);
 /* prefix and key are joined. *seq: the chunk that will delete it. */
 ChunkAdded chunks_add(ChunkQueue *queue, MqBytes prefix, MqBytes key, uint64_t *seq);
 
+/* The chunk that is sent last of all, for one who waits for no key of it; where none waits, one without
+ * keys. 0: out of memory. */
+uint64_t chunks_last(ChunkQueue *queue);
+
 /* Takes the first chunk out; NULL: the queue is empty. */
 Chunk *chunks_take(ChunkQueue *queue);
 
@@ -90,7 +94,7 @@ void   chunk_list_release(ChunkList *list, ChunkQueue *queue); /* all of them */
 
 MqBytes chunk_key(const Chunk *chunk, size_t i);
 
-/* The whole command, borrowed. */
+/* The whole command, borrowed: PING where it has no keys. */
 MqBytes chunk_unlink(Chunk *chunk);
 
 /* Memory that it takes. */

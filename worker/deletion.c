@@ -200,12 +200,16 @@ deletion_add_pattern(Deletion *deletion, MqBytes pattern)
 bool
 deletion_close_ticket(Deletion *deletion, TagRef ref)
 {
-	Ticket ticket = {ref, deletion->keys_touched, deletion->patterns_touched};
+	Ticket ticket;
 	size_t count = deletion->on_keys.count + deletion->on_patterns.count + 1;
 
 	if (!tickets_reserve(&deletion->on_keys, count) ||
 		!tickets_reserve(&deletion->on_patterns, count))
 		return false;
+	if (deletion->keys_touched == 0 && deletion->patterns_touched == 0 &&
+		(deletion->keys_touched = chunks_last(&deletion->keys)) == 0)
+		return false;
+	ticket = (Ticket){ref, deletion->keys_touched, deletion->patterns_touched};
 	tickets_push(&deletion->on_keys, ticket);
 	deletion->keys_touched = 0;
 	deletion->patterns_touched = 0;
@@ -505,6 +509,15 @@ tell_deleted(const Deletion *deletion, const Chunk *chunk)
 		deletion->output.deleted(deletion->output.context, chunk_key(chunk, i));
 }
 
+/* A chunk without keys is a PING: a message without keys waits for it, or for an UNLINK. */
+static bool
+is_ping(const Deletion *deletion, const Command *command)
+{
+	const Chunk *chunk = command->kind == COMMAND_PROBE ? deletion->probe : command->chunk;
+
+	return chunk != NULL && chunk->count == 0;
+}
+
 static void
 unlink_answered(Deletion *deletion, const Command *command, const redisReply *reply,
 				int64_t now_us)
@@ -529,7 +542,7 @@ unlink_answered(Deletion *deletion, const Command *command, const redisReply *re
 		deletion->second_in_flight--;
 	if (command->kind == COMMAND_AGAIN)
 		deletion->again_in_flight--;
-	if (command->kind == COMMAND_KEYS || command->kind == COMMAND_FOUND)
+	if ((command->kind == COMMAND_KEYS || command->kind == COMMAND_FOUND) && command->chunk->count > 0)
 		second_add(&deletion->second, &deletion->keys, command->chunk, now_us);
 	else
 		chunk_release(&deletion->keys, command->chunk);
@@ -558,7 +571,7 @@ keep_probe(Deletion *deletion, const Chunk *chunk)
 static DeletionVerdict
 unlink_refused(Deletion *deletion, const Command *command, const redisReply *reply, char *error)
 {
-	refusal_describe(error, PROBLEM_BYTES, reply, "UNLINK");
+	refusal_describe(error, PROBLEM_BYTES, reply, is_ping(deletion, command) ? "PING" : "UNLINK");
 	if (command->kind != COMMAND_PROBE)
 		keep_probe(deletion, command->chunk);
 	return reply->type == REDIS_REPLY_ERROR ? refusal_classify(reply->str, reply->len)
@@ -576,7 +589,8 @@ deletion_reply(Deletion *deletion, const struct redisReply *reply, int64_t now_u
 		snprintf(error, PROBLEM_BYTES, "an answer nobody asked for");
 		return DELETION_PASSING;
 	}
-	if (head->kind != COMMAND_SCAN && reply->type != REDIS_REPLY_INTEGER)
+	if (head->kind != COMMAND_SCAN &&
+		reply->type != (is_ping(deletion, head) ? REDIS_REPLY_STATUS : REDIS_REPLY_INTEGER))
 		return unlink_refused(deletion, head, reply, error);
 	command = flight_pop(deletion);
 	histogram_add(&deletion->counters.round_trip, now_us - command.sent_us);
