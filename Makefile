@@ -269,8 +269,14 @@ check-valgrind-worker: deps
 demo: deps
 	@exec env KEEP='$(KEEP)' examples/blog/demo
 
-bench: deps
-	@exec env KEEP='$(KEEP)' bench/latency
+# Everything, on servers of its own: see bench/README.md. PARTS, WAYS, ROUNDS, EVENTS; SHORT=1, QUICK=1.
+bench: deps bench-deps
+	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' WAYS='$(WAYS)' ROUNDS='$(ROUNDS)' EVENTS='$(EVENTS)' \
+		SHORT='$(SHORT)' QUICK='$(QUICK)' SMOKE='$(SMOKE)' bench/suite
+
+# What only competitors need: without it they are left out.
+bench-deps:
+	@t/install_deps packages-bench.txt || true
 
 # PARTS: single, bulk, writers, selective, instructions; without it the first four.
 bench-worker: deps
@@ -376,7 +382,8 @@ help:
 		'make check-valgrind-worker   the worker under memcheck, in tests that strain it' \
 		'make installcheck    pg_regress and isolation tests against a running server' \
 		'make fuzz            libFuzzer for FUZZ_SECONDS (60) with each parser of what others write' \
-		'make bench           measure the whole way; JSON lines go to bench/results/' \
+		'make bench           every measurement beside every competitor; JSON lines go to bench/results/' \
+		'                     (PARTS=ways, ROUNDS=3, SHORT=1: 20 minutes, QUICK=1: three; bench/README.md)' \
 		'make bench-worker    how fast the worker is, beside what is possible and what is usual' \
 		'make bench-recording what recording costs the writer (PARTS=single, bulk, writers, ...: these)' \
 		'make bench-relay     how fast the relay is and what it costs (PARTS=latency, backlog, ...; QUICK=1)' \
@@ -392,5 +399,5 @@ help:
 
 .PHONY: install-worker man install-man installcheck-databases units build-asan bench-programs deps test test-long check-asan \
 	check-model check-valgrind check-valgrind-worker check-cassert demo \
-	bench bench-worker bench-recording bench-relay fuzz check-warnings format check-format lint help \
+	bench bench-deps bench-worker bench-recording bench-relay fuzz check-warnings format check-format lint help \
 	dist deps-dev deb test-deb test-matrix
