@@ -5,6 +5,7 @@
 #include "worker/cache.h"
 
 #include "wire/stream.h"
+#include "worker/cluster.h"
 #include "worker/polled.h"
 #include "worker/redis.h"
 
@@ -14,19 +15,37 @@
 struct Cache
 {
 	char        name[600];
-	RedisLink  *link;
 	Deletion   *deletion;
+	Cluster    *cluster; /* NULL: the rest counts */
+	RedisLink  *link;
 	CacheHealth health;
 	char        problem[CACHE_PROBLEM_BYTES];
 	int64_t     now_us; /* of this turn */
 };
 
 static MqResult
-send_command(void *context, MqBytes command)
+send_command(void *context, int node, MqBytes commands, size_t count)
 {
 	const Cache *cache = context;
 
-	return redis_link_send(cache->link, cache->now_us, command);
+	return redis_link_send(cache->link, cache->now_us, commands, count);
+}
+
+/* false: out of memory. */
+static bool
+open_connections(Cache *cache, const CacheOptions *options, DeletionOutput *output)
+{
+	if (options->url->kind == REDIS_CLUSTER)
+	{
+		cache->cluster = cluster_new(options->url, options->certificates, options->seed);
+		if (cache->cluster != NULL)
+			cluster_output(cache->cluster, output);
+		return cache->cluster != NULL;
+	}
+	cache->link = redis_link_new(options->url, options->certificates, options->seed);
+	output->send_context = cache;
+	output->send = send_command;
+	return cache->link != NULL;
 }
 
 Cache *
@@ -37,15 +56,21 @@ cache_new(const CacheOptions *options)
 
 	if (cache == NULL)
 		return NULL;
-	output.send_context = cache;
-	output.send = send_command;
 	redis_url_describe(options->url, cache->name, sizeof(cache->name));
-	cache->link = redis_link_new(options->url, options->certificates, options->seed);
+	if (!open_connections(cache, options, &output))
+	{
+		cache_free(cache);
+		return NULL;
+	}
 	cache->deletion = deletion_new(output, options->key_prefix, options->second_delete_us);
-	if (cache->link != NULL && cache->deletion != NULL)
-		return cache;
-	cache_free(cache);
-	return NULL;
+	if (cache->deletion == NULL)
+	{
+		cache_free(cache);
+		return NULL;
+	}
+	if (cache->cluster != NULL)
+		cluster_serve(cache->cluster, cache->deletion);
+	return cache;
 }
 
 void
@@ -53,6 +78,7 @@ cache_free(Cache *cache)
 {
 	if (cache == NULL)
 		return;
+	cluster_free(cache->cluster);
 	redis_link_free(cache->link);
 	deletion_free(cache->deletion);
 	free(cache);
@@ -61,7 +87,10 @@ cache_free(Cache *cache)
 void
 cache_renew(Cache *cache, const RedisUrl *url, TlsContext *certificates)
 {
-	redis_link_renew(cache->link, url, certificates);
+	if (cache->cluster != NULL)
+		cluster_renew(cache->cluster, url, certificates);
+	else
+		redis_link_renew(cache->link, url, certificates);
 }
 
 /* ---- keys and messages ---- */
@@ -125,7 +154,7 @@ cache_counters(const Cache *cache)
 static void
 cache_went(Cache *cache, const char *reason)
 {
-	deletion_lost(cache->deletion);
+	deletion_lost(cache->deletion, DELETION_NODE);
 	snprintf(cache->problem, sizeof(cache->problem), "%s", reason);
 	cache->health = CACHE_AWAY;
 }
@@ -133,7 +162,7 @@ cache_went(Cache *cache, const char *reason)
 static void
 cache_came(Cache *cache)
 {
-	if (cache->health == CACHE_WORKS || deletion_is_troubled(cache->deletion))
+	if (cache->health == CACHE_WORKS || deletion_is_troubled(cache->deletion, DELETION_NODE))
 		return;
 	redis_link_worked(cache->link);
 	cache->problem[0] = '\0';
@@ -144,7 +173,7 @@ static void
 take_reply(Cache *cache, const struct redisReply *reply)
 {
 	char            error[CACHE_PROBLEM_BYTES];
-	DeletionVerdict verdict = deletion_reply(cache->deletion, reply, cache->now_us, error);
+	DeletionVerdict verdict = deletion_reply(cache->deletion, DELETION_NODE, reply, cache->now_us, error);
 
 	if (verdict == DELETION_DONE)
 	{
@@ -161,6 +190,8 @@ cache_step(Cache *cache, int64_t now_us)
 	RedisEvent event;
 	bool       busy = false;
 
+	if (cache->cluster != NULL)
+		return cluster_step(cache->cluster, now_us);
 	cache->now_us = now_us;
 	redis_link_step(cache->link, now_us);
 	while (redis_link_next(cache->link, now_us, &event))
@@ -185,29 +216,35 @@ cache_step(Cache *cache, int64_t now_us)
 void
 cache_send(Cache *cache, int64_t now_us)
 {
+	if (cache->cluster != NULL)
+	{
+		cluster_send(cache->cluster, now_us);
+		return;
+	}
 	cache->now_us = now_us;
 	if (redis_link_state(cache->link) != REDIS_READY)
 		return;
-	deletion_send(cache->deletion, now_us);
+	deletion_send(cache->deletion, DELETION_NODE, now_us);
 	redis_link_flush(cache->link, now_us);
 }
 
 CacheHealth
 cache_health(const Cache *cache)
 {
-	return cache->health;
+	return cache->cluster != NULL ? cluster_health(cache->cluster) : cache->health;
 }
 
 const char *
 cache_problem(const Cache *cache)
 {
-	return cache->problem;
+	return cache->cluster != NULL ? cluster_problem(cache->cluster) : cache->problem;
 }
 
 const char *
 cache_scan_problem(const Cache *cache)
 {
-	return deletion_scan_problem(cache->deletion);
+	return cache->cluster != NULL ? cluster_scan_problem(cache->cluster)
+								  : deletion_scan_problem(cache->deletion);
 }
 
 const char *
@@ -219,6 +256,8 @@ cache_name(const Cache *cache)
 size_t
 cache_poll(const Cache *cache, struct pollfd *fds, size_t room)
 {
+	if (cache->cluster != NULL)
+		return cluster_poll(cache->cluster, fds, room);
 	if (room == 0)
 		return 0;
 	return polled_add(fds, redis_link_fd(cache->link), redis_link_wants(cache->link));
@@ -227,9 +266,12 @@ cache_poll(const Cache *cache, struct pollfd *fds, size_t room)
 int64_t
 cache_due_us(const Cache *cache)
 {
-	int64_t due_us = redis_link_due_us(cache->link);
-	int64_t deletion_us = deletion_due_us(cache->deletion);
+	int64_t due_us, deletion_us;
 
+	if (cache->cluster != NULL)
+		return cluster_due_us(cache->cluster);
+	due_us = redis_link_due_us(cache->link);
+	deletion_us = deletion_due_us(cache->deletion, DELETION_NODE);
 	if (redis_link_state(cache->link) == REDIS_READY && deletion_us < due_us)
 		return deletion_us;
 	return due_us;

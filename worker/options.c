@@ -55,8 +55,8 @@ parse_redis_url(WorkerConfig *config, const char *value, char *reason)
 
 	if (redis_url_parse(value, &config->redis_url, &error) != MQ_OK)
 		return complain(reason, "%s", error.text);
-	if (config->redis_url.kind != REDIS_SERVER)
-		return complain(reason, "this version knows redis://, rediss:// and redis+unix:// only");
+	if (config->redis_url.kind == REDIS_SENTINEL)
+		return complain(reason, "this version does not know redis+sentinel:// yet");
 	return true;
 }
 
@@ -358,7 +358,8 @@ const Option options[] = {
 	 "amqps://: its key, if it does not stand in the certificate's file"},
 	{"redis-url", "OUTBOX_REDIS_URL", "redis://localhost:6379/0", "URL", parse_redis_url, NULL,
 	 "redis://user:password@host:port/db, rediss://... (TLS), or\n"
-	 "redis+unix://user:password@/path?db=0"},
+	 "redis+unix://user:password@/path?db=0, or a cluster by some of its nodes:\n"
+	 "redis+cluster://user:password@host:port,host:port"},
 	{"redis-password-file", "OUTBOX_REDIS_PASSWORD_FILE", "", "FILE",
 	 parse_redis_password_file, NULL, "its first line takes the place of the password in --redis-url"},
 	{"redis-ca-file", "OUTBOX_REDIS_CA_FILE", "", "FILE", parse_redis_ca_file, NULL,
