@@ -1,9 +1,10 @@
 /*
  * common.c
- *    The clock, PostgreSQL, percentiles.
+ *    Clocks, PostgreSQL, percentiles.
  */
 #include "common.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,6 +86,28 @@ sql_number(PGconn *postgres, const char *sql)
 	number = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
 	PQclear(result);
 	return number;
+}
+
+int64_t
+number(const char *text, int64_t most)
+{
+	char   *end;
+	int64_t value = strtoll(text, &end, 10);
+
+	if (*end != '\0' || value < 1 || value > most)
+		fail("\"%s\" is not a number from 1 to %" PRId64, text, most);
+	return value;
+}
+
+int64_t
+cpu_ns(int pid)
+{
+	struct timespec time;
+	clockid_t       clock;
+
+	if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) != 0)
+		fail("no CPU clock of process %d: is it on this machine?", pid);
+	return (int64_t) time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
 static int

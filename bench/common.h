@@ -26,6 +26,12 @@ int64_t sql_number(PGconn *postgres, const char *sql);
 
 void sort_times(int64_t *times_us, int count);
 
+/* A word of the command line; ends the program unless it is a number from 1 to this. */
+int64_t number(const char *text, int64_t most);
+
+/* User and system time of a process so far; 0: this one. */
+int64_t cpu_ns(int pid);
+
 /* The time that this percentage of all times does not exceed; times sorted. */
 double percentile_ms(const int64_t *times_us, int count, int percent);
 

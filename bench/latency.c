@@ -2,18 +2,24 @@
  * latency.c
  *    How long after a commit its key is gone from Redis, measured by someone who stands at both ends.
  *
- *    latency commits COUNT   one change at a time: commit, then wait for the key to go. The clock
- *                            starts when the server has acknowledged the commit and stops when
- *                            Redis tells of the deletion (keyspace notification): no polling. A key
- *                            that goes before the acknowledgement is here counts as gone at once.
- *    latency bulk COUNT      one UPDATE of COUNT rows; stops when the last key is gone.
+ *    latency commits TABLE COUNT   one change at a time: commit, then wait for the key to go. The clock
+ *                                  starts when the server has acknowledged the commit and stops when
+ *                                  Redis tells of the deletion (keyspace notification): no polling.
+ *                                  A key that goes before the acknowledgement is here counts as gone at
+ *                                  once. With BENCH_PUBLISH=1 this program itself publishes the key
+ *                                  then, with a confirm: the floor.
+ *    latency bulk TABLE COUNT      one UPDATE of COUNT rows; stops when the last key is gone.
  *
- * Reads BENCH_PG (connection string) and BENCH_REDIS_PORT; needs the table and keys of bench/latency.
- * Prints one JSON object. Waits at most TIME_LIMIT_S for anything.
+ * Reads BENCH_PG (connection string), BENCH_REDIS_PORT, and BENCH_AMQP_PORT if it publishes; needs a table
+ * like those of bench/recording.sql, whose key blog:<id> is watched. Single changes are of the rows from
+ * FIRST_ROW on, which writers.c leaves alone. Prints one JSON object. Waits at most TIME_LIMIT_S for
+ * anything.
  */
+#include "broker.h"
 #include "common.h"
 
 #include <hiredis/hiredis.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,9 +28,12 @@
 
 #define TIME_LIMIT_S 60
 #define WARM_UP_COUNT 20
-#define MAX_COUNT 1000000
+#define FIRST_ROW 90001
+#define LAST_ROW 100000
+#define MAX_COUNT 10000000
 #define MAX_PAUSE_US 4000 /* between changes, so that they do not march in step with anything */
 #define LOOK_INTERVAL_US 500
+#define SET_WINDOW 1000
 
 static redisContext *
 connect_redis(void)
@@ -79,63 +88,101 @@ wait_deleted(redisContext *subscription, const char *key)
 	}
 }
 
+typedef struct Ends
+{
+	PGconn                 *postgres;
+	redisContext           *redis, *subscription;
+	amqp_connection_state_t broker; /* NULL: somebody else publishes */
+	const char             *table;
+	uint64_t                tags;
+} Ends;
+
+static void
+publish_key(Ends *ends, const char *key)
+{
+	char body[128];
+	int  size = snprintf(body, sizeof(body), "{\"keys\":[\"%s\"]}", key);
+
+	broker_publish(ends->broker, body, (size_t) size);
+	ends->tags++;
+}
+
+/* The confirm is taken last: the key may be gone before it is here. */
 static int64_t
-measure_one(PGconn *postgres, redisContext *redis, redisContext *subscription, int id)
+measure_one(Ends *ends, int id)
 {
 	char    key[64];
 	char    sql[128];
-	int64_t committed_us;
+	int64_t committed_us, gone_us;
 
 	snprintf(key, sizeof(key), "blog:%d", id);
-	snprintf(sql, sizeof(sql), "UPDATE blogs SET author_id = author_id + 1 WHERE id = %d", id);
-	freeReplyObject(checked(redis, redisCommand(redis, "SET %s 1", key)));
-	run_sql(postgres, sql);
+	snprintf(sql, sizeof(sql), "UPDATE %s SET views = views + 1 WHERE id = %d", ends->table, id);
+	freeReplyObject(checked(ends->redis, redisCommand(ends->redis, "SET %s 1", key)));
+	run_sql(ends->postgres, sql);
 	committed_us = now_us();
-	wait_deleted(subscription, key);
-	return now_us() - committed_us;
+	if (ends->broker != NULL)
+		publish_key(ends, key);
+	wait_deleted(ends->subscription, key);
+	gone_us = now_us();
+	if (ends->broker != NULL)
+		broker_confirm_all(ends->broker, ends->tags, 1);
+	return gone_us - committed_us;
 }
 
 static void
-measure_commits(int count)
+measure_commits(const char *table, int count)
 {
-	PGconn       *postgres = connect_postgres();
-	redisContext *redis = connect_redis();
-	redisContext *subscription = connect_redis();
-	int64_t      *times_us = calloc((size_t) count, sizeof(*times_us));
+	Ends     ends = {.postgres = connect_postgres(),
+					 .redis = connect_redis(),
+					 .subscription = connect_redis(),
+					 .table = table};
+	int64_t *times_us = calloc((size_t) count, sizeof(*times_us));
 
 	if (times_us == NULL)
 		fail("out of memory");
-	freeReplyObject(checked(redis, redisCommand(redis, "CONFIG SET notify-keyspace-events Eg")));
-	freeReplyObject(checked(subscription, redisCommand(subscription, "PSUBSCRIBE __keyevent@*__:del")));
+	if (getenv("BENCH_PUBLISH") != NULL)
+	{
+		ends.broker = broker_connect();
+		broker_confirms(ends.broker);
+	}
+	freeReplyObject(
+		checked(ends.redis, redisCommand(ends.redis, "CONFIG SET notify-keyspace-events Eg")));
+	freeReplyObject(
+		checked(ends.subscription, redisCommand(ends.subscription, "PSUBSCRIBE __keyevent@*__:del")));
 
 	srandom(1);
 	for (int i = -WARM_UP_COUNT; i < count; i++)
 	{
-		int64_t time_us = measure_one(postgres, redis, subscription, i + WARM_UP_COUNT + 1);
+		int     id = FIRST_ROW + (i + WARM_UP_COUNT) % (LAST_ROW - FIRST_ROW + 1);
+		int64_t time_us = measure_one(&ends, id);
 
 		if (i >= 0)
 			times_us[i] = time_us;
 		pause_us(random() % MAX_PAUSE_US);
 	}
-	sort_times(times_us, count);
-	printf("{\"commits\": %d, \"median_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, "
-		   "\"max_ms\": %.3f}\n",
-		   count, percentile_ms(times_us, count, 50), percentile_ms(times_us, count, 90),
-		   percentile_ms(times_us, count, 99), percentile_ms(times_us, count, 100));
+	printf("{\"times_us\": [");
+	for (int i = 0; i < count; i++)
+		printf("%s%" PRId64, i == 0 ? "" : ", ", times_us[i]);
+	printf("]}\n");
 	free(times_us);
-	redisFree(subscription);
-	redisFree(redis);
-	PQfinish(postgres);
+	if (ends.broker != NULL)
+		broker_close(ends.broker);
+	redisFree(ends.subscription);
+	redisFree(ends.redis);
+	PQfinish(ends.postgres);
 }
 
 static void
 set_keys(redisContext *redis, int count)
 {
-	for (int id = 1; id <= count; id++)
-		redisAppendCommand(redis, "SET blog:%d 1", id);
-	for (int id = 1; id <= count; id++)
+	for (int id = 1; id <= count + SET_WINDOW; id++)
 	{
 		void *answer = NULL;
+
+		if (id <= count)
+			redisAppendCommand(redis, "SET blog:%d 1", id);
+		if (id <= SET_WINDOW)
+			continue;
 
 		if (redisGetReply(redis, &answer) != REDIS_OK)
 			fail("Redis: %s", redis->errstr);
@@ -144,7 +191,7 @@ set_keys(redisContext *redis, int count)
 }
 
 static void
-measure_bulk(int count)
+measure_bulk(const char *table, int count)
 {
 	PGconn       *postgres = connect_postgres();
 	redisContext *redis = connect_redis();
@@ -155,7 +202,7 @@ measure_bulk(int count)
 	set_keys(redis, count);
 	if (redis_integer(redis, "DBSIZE") != count)
 		fail("other keys are in the way");
-	snprintf(sql, sizeof(sql), "UPDATE blogs SET author_id = author_id + 1 WHERE id <= %d", count);
+	snprintf(sql, sizeof(sql), "UPDATE %s SET views = views + 1 WHERE id <= %d", table, count);
 	began_us = now_us();
 	run_sql(postgres, sql);
 	committed_us = now_us();
@@ -174,15 +221,13 @@ measure_bulk(int count)
 int
 main(int argc, char **argv)
 {
-	int count = argc == 3 ? atoi(argv[2]) : 0;
+	const char *what = argc == 4 ? argv[1] : "";
 
-	if (count < 1 || count > MAX_COUNT)
-		fail("usage: latency commits|bulk COUNT");
-	if (strcmp(argv[1], "commits") == 0)
-		measure_commits(count);
-	else if (strcmp(argv[1], "bulk") == 0)
-		measure_bulk(count);
+	if (strcmp(what, "commits") == 0)
+		measure_commits(argv[2], (int) number(argv[3], MAX_COUNT));
+	else if (strcmp(what, "bulk") == 0)
+		measure_bulk(argv[2], (int) number(argv[3], MAX_COUNT));
 	else
-		fail("unknown measurement \"%s\"", argv[1]);
+		fail("usage: latency commits|bulk TABLE COUNT");
 	return 0;
 }

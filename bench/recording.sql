@@ -10,6 +10,8 @@
 -- watched    outbox.watch() with three templates
 -- lean       a trigger in plpgsql: peers/plpgsql.sql, to be read after this
 -- usual      another one there
+-- listen     lean, and a NOTIFY for each transaction: peers/plpgsql.sql as well
+-- pgq        PgQ's trigger in C: peers/pgq.sql, where PgQ is installed
 -- columns    outbox.watch_columns(): a change of views is no reason
 -- of         by hand, AFTER UPDATE OF title
 -- whenever   by hand, WHEN (OLD.title IS DISTINCT FROM NEW.title)
@@ -20,8 +22,8 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['plain', 'watched', 'lean', 'usual', 'columns', 'of',
-                                    'whenever'] LOOP
+    FOREACH name IN ARRAY ARRAY['plain', 'watched', 'lean', 'usual', 'listen', 'pgq',
+                                    'columns', 'of', 'whenever'] LOOP
         EXECUTE format('
             CREATE TABLE bench.%1$I (
                 id         bigint PRIMARY KEY,

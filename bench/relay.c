@@ -7,7 +7,9 @@
  *                                    the queue, on an idle machine. In each round COUNT commits whose
  *                                    message the relay publishes, and COUNT after which this program
  *                                    publishes it itself, with a confirm: the floor.
- *    relay record CLIENTS EVENTS     EVENTS transactions of one distinct key each, by CLIENTS at once
+ *    relay record CLIENTS EVENTS [PROCEDURE]
+ *                                    EVENTS transactions of one distinct key each, by CLIENTS at once
+ *    relay confirms MESSAGES         a floor: so many messages of one key, published and confirmed
  *    relay drain EVENTS              has the paused relay go on, and waits until so many keys are
  *                                    confirmed
  *    relay bodies COUNT BYTES        so many messages of so many bytes recorded by one transaction
@@ -21,21 +23,18 @@
  * Reads BENCH_PG (connection string) and BENCH_AMQP_PORT; needs the tables of bench/relay.sql. Prints
  * one JSON object. Waits at most LIMIT_US for anything.
  */
+#include "broker.h"
 #include "common.h"
 
-#include <amqp.h>
-#include <amqp_tcp_socket.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
 
-#define QUEUE "cache-invalidation"
+#define RECORD "bench.record"
 #define BODIES_QUEUE "bench.bodies"
 #define LIMIT_US INT64_C(600000000)
-#define CONSUMER_LIMIT_S 30
 #define WARM_UP_COUNT 50
 #define ROWS 1000 /* of the tables in relay.sql */
 #define MAX_ROUNDS 100
@@ -45,82 +44,7 @@
 #define MAX_CLIENTS 64
 #define TENTHS 10
 #define PREFETCH 200
-
-/* ---- the broker ------------------------------------------------------------------------------- */
-
-static void
-check_reply(amqp_rpc_reply_t reply, const char *what)
-{
-	if (reply.reply_type == AMQP_RESPONSE_LIBRARY_EXCEPTION)
-		fail("RabbitMQ: %s: %s", what, amqp_error_string2(reply.library_error));
-	if (reply.reply_type != AMQP_RESPONSE_NORMAL)
-		fail("RabbitMQ: %s: refused", what);
-}
-
-static amqp_connection_state_t
-connect_broker(void)
-{
-	amqp_connection_state_t broker = amqp_new_connection();
-	amqp_socket_t          *socket = broker == NULL ? NULL : amqp_tcp_socket_new(broker);
-
-	if (socket == NULL ||
-		amqp_socket_open(socket, "127.0.0.1", atoi(need("BENCH_AMQP_PORT"))) != AMQP_STATUS_OK)
-		fail("RabbitMQ: no connection");
-	check_reply(amqp_login(broker, "/", 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, "guest", "guest"),
-				"login");
-	amqp_channel_open(broker, 1);
-	check_reply(amqp_get_rpc_reply(broker), "channel");
-	return broker;
-}
-
-static void
-close_broker(amqp_connection_state_t broker)
-{
-	amqp_connection_close(broker, AMQP_REPLY_SUCCESS);
-	amqp_destroy_connection(broker);
-}
-
-static void
-declare_queue(amqp_connection_state_t broker, const char *name)
-{
-	amqp_queue_declare(broker, 1, amqp_cstring_bytes(name), 0, 1, 0, 0, amqp_empty_table);
-	check_reply(amqp_get_rpc_reply(broker), "declare");
-}
-
-static int64_t
-queue_length(amqp_connection_state_t broker, const char *name)
-{
-	amqp_queue_declare_ok_t *found = amqp_queue_declare(broker, 1, amqp_cstring_bytes(name), 1, 1,
-														0, 0, amqp_empty_table);
-
-	check_reply(amqp_get_rpc_reply(broker), "declare");
-	return found->message_count;
-}
-
-static void
-purge_queue(amqp_connection_state_t broker, const char *name)
-{
-	amqp_queue_purge(broker, 1, amqp_cstring_bytes(name));
-	check_reply(amqp_get_rpc_reply(broker), "purge");
-}
-
-static void
-consume(amqp_connection_state_t broker, const char *queue, bool no_ack)
-{
-	amqp_basic_qos(broker, 1, 0, PREFETCH, 0);
-	amqp_basic_consume(broker, 1, amqp_cstring_bytes(queue), amqp_empty_bytes, 0, no_ack, 0,
-					   amqp_empty_table);
-	check_reply(amqp_get_rpc_reply(broker), "consume");
-}
-
-/* Waits for the next message; the caller destroys it. */
-static void
-take_message(amqp_connection_state_t broker, amqp_envelope_t *message)
-{
-	struct timeval limit = {.tv_sec = CONSUMER_LIMIT_S};
-
-	check_reply(amqp_consume_message(broker, message, &limit, 0), "no message");
-}
+#define WINDOW 500 /* messages that await their confirm */
 
 static bool
 is_body(const amqp_envelope_t *message, const char *body)
@@ -163,7 +87,7 @@ wait_body(Latency *latency, const char *body)
 	int64_t         arrived_us;
 
 	amqp_maybe_release_buffers(latency->consumer);
-	take_message(latency->consumer, &message);
+	broker_take(latency->consumer, &message);
 	arrived_us = now_us();
 	if (!is_body(&message, body))
 		fail("another message came: %.*s", (int) message.message.body.len,
@@ -175,11 +99,10 @@ wait_body(Latency *latency, const char *body)
 static void
 wait_confirm(Latency *latency)
 {
-	amqp_frame_t frame;
+	uint64_t tag;
+	bool     multiple;
 
-	amqp_maybe_release_buffers(latency->publisher);
-	if (amqp_simple_wait_frame(latency->publisher, &frame) != AMQP_STATUS_OK ||
-		frame.frame_type != AMQP_FRAME_METHOD || frame.payload.method.id != AMQP_BASIC_ACK_METHOD)
+	if (!broker_confirm(latency->publisher, LIMIT_US, &tag, &multiple))
 		fail("RabbitMQ: no confirm");
 }
 
@@ -216,7 +139,7 @@ measure_floor(Latency *latency, int64_t id)
 	sent_us = now_us();
 	update_row(latency, "plain", id);
 	committed_us = now_us();
-	if (amqp_basic_publish(latency->publisher, 1, amqp_empty_bytes, amqp_cstring_bytes(QUEUE), 1, 0,
+	if (amqp_basic_publish(latency->publisher, 1, amqp_empty_bytes, amqp_cstring_bytes(BROKER_QUEUE), 1, 0,
 						   &latency->sample.message.properties, amqp_cstring_bytes(body)) !=
 		AMQP_STATUS_OK)
 		fail("RabbitMQ: publishing failed");
@@ -243,15 +166,14 @@ begin_latency(Latency *latency)
 	Span ignored[WARM_UP_COUNT];
 
 	latency->postgres = connect_postgres();
-	latency->publisher = connect_broker();
-	latency->consumer = connect_broker();
-	amqp_confirm_select(latency->publisher, 1);
-	check_reply(amqp_get_rpc_reply(latency->publisher), "confirm.select");
-	purge_queue(latency->consumer, QUEUE);
-	consume(latency->consumer, QUEUE, true);
+	latency->publisher = broker_connect();
+	latency->consumer = broker_connect();
+	broker_confirms(latency->publisher);
+	broker_purge(latency->consumer, BROKER_QUEUE);
+	broker_consume(latency->consumer, BROKER_QUEUE, PREFETCH, true);
 	srandom(1);
 	update_row(latency, "watched", 1);
-	take_message(latency->consumer, &latency->sample);
+	broker_take(latency->consumer, &latency->sample);
 	measure_turn(latency, measure_relay, WARM_UP_COUNT, ignored);
 	measure_turn(latency, measure_floor, WARM_UP_COUNT, ignored);
 }
@@ -260,8 +182,8 @@ static void
 end_latency(Latency *latency)
 {
 	amqp_destroy_envelope(&latency->sample);
-	close_broker(latency->consumer);
-	close_broker(latency->publisher);
+	broker_close(latency->consumer);
+	broker_close(latency->publisher);
 	PQfinish(latency->postgres);
 }
 
@@ -335,7 +257,7 @@ typedef struct Writers
 /* Each client has a share of the keys k:1 to k:<events>. They commit from within: to wake a client
  * for each transaction would cost the machine more than what is measured. */
 static void
-begin_writers(Writers *writers, int count, int64_t events)
+begin_writers(Writers *writers, int count, int64_t events, const char *procedure)
 {
 	for (int i = 0; i < count; i++)
 	{
@@ -343,7 +265,7 @@ begin_writers(Writers *writers, int count, int64_t events)
 
 		writers->clients[i] = connect_postgres();
 		run_sql(writers->clients[i], "SET synchronous_commit = off");
-		snprintf(sql, sizeof(sql), "CALL bench.record(%" PRId64 ", %" PRId64 ")",
+		snprintf(sql, sizeof(sql), "CALL %s(%" PRId64 ", %" PRId64 ")", procedure,
 				 events * i / count + 1, events * (i + 1) / count);
 		if (!PQsendQuery(writers->clients[i], sql))
 			fail("PostgreSQL: %s", PQerrorMessage(writers->clients[i]));
@@ -372,12 +294,12 @@ end_writers(Writers *writers)
 }
 
 static void
-record(int clients, int64_t events)
+record(int clients, int64_t events, const char *procedure)
 {
 	Writers writers;
 	int64_t took_us;
 
-	begin_writers(&writers, clients, events);
+	begin_writers(&writers, clients, events, procedure);
 	took_us = end_writers(&writers);
 	printf("{\"clients\": %d, \"events\": %" PRId64 ", \"seconds\": %.3f}\n", clients, events,
 		   (double) took_us / 1e6);
@@ -538,11 +460,11 @@ drain(int64_t events)
 static void
 publish_bodies(int64_t count, int64_t bytes)
 {
-	amqp_connection_state_t broker = connect_broker();
+	amqp_connection_state_t broker = broker_connect();
 	PGconn                 *writer = connect_postgres();
 	char                    sql[256];
 
-	declare_queue(broker, BODIES_QUEUE);
+	broker_declare(broker, BODIES_QUEUE);
 	begin_watch();
 	snprintf(sql, sizeof(sql),
 			 "SELECT outbox.publish_bytes('', '" BODIES_QUEUE "', string_agg(sha512(n::text::bytea), "
@@ -554,13 +476,43 @@ publish_bodies(int64_t count, int64_t bytes)
 	run_sql(watch.postgres, "SELECT outbox.resume()");
 	watch_until(count, LOOK_US);
 	printf("{\"bytes\": %" PRId64 ", \"in_queue\": %" PRId64 ", ", bytes,
-		   queue_length(broker, BODIES_QUEUE));
+		   broker_length(broker, BODIES_QUEUE));
 	print_watch(count);
 	printf("}\n");
-	purge_queue(broker, BODIES_QUEUE);
+	broker_purge(broker, BODIES_QUEUE);
 	PQfinish(writer);
 	PQfinish(watch.postgres);
-	close_broker(broker);
+	broker_close(broker);
+}
+
+/* ---- a floor ---------------------------------------------------------------------------------- */
+
+/* As the relay of a textbook would, but without an outbox. */
+static void
+publish_confirmed(int64_t messages)
+{
+	amqp_connection_state_t broker = broker_connect();
+	int64_t                 began_us;
+
+	broker_declare(broker, BROKER_QUEUE);
+	broker_confirms(broker);
+	began_us = now_us();
+	for (int64_t done = 0; done < messages;)
+	{
+		int64_t first = done;
+
+		for (; done < messages && done < first + WINDOW; done++)
+		{
+			char body[64];
+			int  size = snprintf(body, sizeof(body), "{\"keys\":[\"key:%" PRId64 "\"]}", done);
+
+			broker_publish(broker, body, (size_t) size);
+		}
+		broker_confirm_all(broker, (uint64_t) first + 1, (int) (done - first));
+	}
+	printf("{\"messages\": %" PRId64 ", \"seconds\": %.6f}\n", messages,
+		   (double) (now_us() - began_us) / 1e6);
+	broker_close(broker);
 }
 
 /* ---- what arrived ----------------------------------------------------------------------------- */
@@ -590,20 +542,20 @@ count_keys(amqp_bytes_t body, unsigned char *seen, int64_t events)
 static void
 audit(int64_t events)
 {
-	amqp_connection_state_t broker = connect_broker();
+	amqp_connection_state_t broker = broker_connect();
 	unsigned char          *seen = calloc((size_t) events + 1, 1);
-	int64_t messages = queue_length(broker, QUEUE);
+	int64_t messages = broker_length(broker, BROKER_QUEUE);
 	int64_t keys = 0, distinct = 0;
 
 	if (seen == NULL)
 		fail("out of memory");
-	consume(broker, QUEUE, false);
+	broker_consume(broker, BROKER_QUEUE, PREFETCH, false);
 	for (int64_t i = 1; i <= messages; i++)
 	{
 		amqp_envelope_t message;
 
 		amqp_maybe_release_buffers(broker);
-		take_message(broker, &message);
+		broker_take(broker, &message);
 		keys += count_keys(message.message.body, seen, events);
 		if (i % (PREFETCH / 2) == 0 || i == messages)
 			amqp_basic_ack(broker, 1, message.delivery_tag, 1);
@@ -615,7 +567,7 @@ audit(int64_t events)
 		   ", \"missing\": %" PRId64 "}\n",
 		   messages, keys, distinct, events - distinct);
 	free(seen);
-	close_broker(broker);
+	broker_close(broker);
 }
 
 /* ---- through it, under a held snapshot -------------------------------------------------------- */
@@ -654,7 +606,7 @@ through(int clients, int64_t events)
 	run_sql(holder, "SELECT count(*) FROM bench.plain");
 	begin_watch();
 	watch.looks[watch.count++] = (Look){now_us(), 0};
-	begin_writers(&writers, clients, events);
+	begin_writers(&writers, clients, events, RECORD);
 	watch_until(events, 10 * LOOK_US);
 	wrote_us = end_writers(&writers);
 	bytes = outbox_bytes(watch.postgres);
@@ -671,17 +623,6 @@ through(int clients, int64_t events)
 
 /* ---- what is asked for ------------------------------------------------------------------------ */
 
-static int64_t
-number(const char *text, int64_t most)
-{
-	char   *end;
-	int64_t value = strtoll(text, &end, 10);
-
-	if (*end != '\0' || value < 1 || value > most)
-		fail("\"%s\" is not a number from 1 to %" PRId64, text, most);
-	return value;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -689,10 +630,13 @@ main(int argc, char **argv)
 
 	if (strcmp(what, "latency") == 0 && argc == 4)
 		measure_latency((int) number(argv[2], MAX_ROUNDS), (int) number(argv[3], 1000000));
-	else if (strcmp(what, "record") == 0 && argc == 4)
-		record((int) number(argv[2], MAX_CLIENTS), number(argv[3], INT32_MAX));
+	else if (strcmp(what, "record") == 0 && (argc == 4 || argc == 5))
+		record((int) number(argv[2], MAX_CLIENTS), number(argv[3], INT32_MAX),
+			   argc == 5 ? argv[4] : RECORD);
 	else if (strcmp(what, "drain") == 0 && argc == 3)
 		drain(number(argv[2], INT32_MAX));
+	else if (strcmp(what, "confirms") == 0 && argc == 3)
+		publish_confirmed(number(argv[2], INT32_MAX));
 	else if (strcmp(what, "bodies") == 0 && argc == 4)
 		publish_bodies(number(argv[2], 100000), number(argv[3], 16 * 1024 * 1024));
 	else if (strcmp(what, "audit") == 0 && argc == 3)

@@ -85,6 +85,36 @@ copy_shared(OutboxSlot *slot)
 	return copy;
 }
 
+bool
+destinations_count_parked(OutboxSlot *slot, int64 *destinations, int64 *events)
+{
+	dsm_handle          handle = slot == NULL ? 0 : handle_of(slot);
+	dsm_segment        *segment = handle == 0 ? NULL : dsm_attach(handle);
+	SharedDestinations *shared;
+
+	*destinations = *events = 0;
+	if (segment == NULL)
+		return false;
+	shared = dsm_segment_address(segment);
+	LWLockAcquire(&slot->text_lock, LW_SHARED);
+	/* Those that are parked come first. */
+	for (int i = 0; i < shared->count && shared->rows[i].is_parked; i++)
+	{
+		(*destinations)++;
+		*events += shared->rows[i].parked;
+	}
+	/* One row stands for all those without a name: behind the others, so it is the last. */
+	if (shared->count > 0 && shared->rows[shared->count - 1].is_crowd &&
+		*destinations < shared->count)
+	{
+		(*destinations)++;
+		*events += shared->rows[shared->count - 1].parked;
+	}
+	LWLockRelease(&slot->text_lock);
+	dsm_detach(segment);
+	return true;
+}
+
 static Datum
 text_from_utf8(const char *text)
 {

@@ -35,4 +35,8 @@ typedef struct SharedDestinations
 /* For the relay: the segment of its slot, made if there is none, and mapped until the process ends. */
 SharedDestinations *destinations_attach(OutboxSlot *slot);
 
+/* How many of them are parked, with how many events; all further ones count as one. false: no relay
+ * has told anything since the server started. */
+bool destinations_count_parked(OutboxSlot *slot, int64 *destinations, int64 *events);
+
 #endif

@@ -452,6 +452,46 @@ CREATE VIEW outbox.consumer AS
 COMMENT ON VIEW outbox.consumer IS
     'the last report of each worker; a delay runs from the event''s created_at to the key''s deletion';
 
+-- ---- For those who look every few seconds ---------------------------------------------------------
+
+CREATE FUNCTION outbox.parked_status(
+    OUT destinations bigint, OUT events bigint, OUT dead bigint)
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'outbox_parked_status';
+COMMENT ON FUNCTION outbox.parked_status() IS
+    'how many destinations are parked, with how many events, and how many events are dead (1,000: or more)';
+
+-- SECURITY DEFINER: a worker's role, which may call nothing but this and report_consumer, gets figures,
+-- names and the relay's own words, never a key, a payload or a password.
+CREATE FUNCTION outbox.pipeline() RETURNS jsonb
+    LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+    SELECT pg_catalog.jsonb_build_object(
+        'database', pg_catalog.current_database(),
+        'at', extract(epoch FROM now.at),
+        'relay', pg_catalog.jsonb_build_object(
+            'state', r.state, 'broker', r.broker,
+            'events', r.events, 'messages', r.messages,
+            'keys', r.keys, 'keys_coalesced', r.keys_coalesced,
+            'confirmed', r.confirmed, 'returned', r.returned, 'nacked', r.nacked,
+            'reconnects', r.reconnects,
+            'connected_for_s', CASE
+                WHEN r.state OPERATOR(pg_catalog.=) ANY (ARRAY['idle', 'publishing', 'blocked'])
+                THEN extract(epoch FROM now.at OPERATOR(pg_catalog.-) r.connected_at) END,
+            'last_error', r.last_error,
+            'last_error_age_s', extract(epoch FROM now.at OPERATOR(pg_catalog.-) r.last_error_at)),
+        'lag', pg_catalog.jsonb_build_object(
+            'pending_events', l.pending_events,
+            'lag_s', extract(epoch FROM l.lag),
+            'outbox_bytes', l.outbox_bytes),
+        'parked', pg_catalog.jsonb_build_object('destinations', p.destinations, 'events', p.events),
+        'dead', p.dead,
+        'health', '[]'::pg_catalog.jsonb)
+      FROM (SELECT pg_catalog.clock_timestamp()) AS now (at),
+           outbox.relay_status() AS r, outbox.lag_status() AS l, outbox.parked_status() AS p
+    $$;
+COMMENT ON FUNCTION outbox.pipeline() IS
+    'the state of this database''s outbox as one object, for a status page: outbox-worker asks it through --report-to';
+
 -- ---- Rights ----------------------------------------------------------------------------------------
 -- Whoever calls these functions or makes triggers needs a GRANT; who writes a watched table needs none.
 
@@ -473,6 +513,7 @@ GRANT EXECUTE ON FUNCTION outbox.destination_status() TO pg_monitor;
 
 GRANT SELECT ON outbox.consumer TO pg_monitor;
 GRANT EXECUTE ON FUNCTION outbox.consumer_status() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION outbox.parked_status(), outbox.pipeline() TO pg_monitor;
 
 -- ---- The last step: this instance's name, its first position, and a word to the launcher -----------
 

@@ -6,18 +6,17 @@
 
 #include "wire/stream.h"
 #include "worker/cluster.h"
-#include "worker/polled.h"
-#include "worker/redis.h"
+#include "worker/master.h"
+#include "worker/sentinel.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 struct Cache
 {
-	char        name[600];
 	Deletion   *deletion;
 	Cluster    *cluster; /* NULL: the rest counts */
-	RedisLink  *link;
+	Master     *master;
 	CacheHealth health;
 	char        problem[CACHE_PROBLEM_BYTES];
 	int64_t     now_us; /* of this turn */
@@ -28,7 +27,7 @@ send_command(void *context, int node, MqBytes commands, size_t count)
 {
 	const Cache *cache = context;
 
-	return redis_link_send(cache->link, cache->now_us, commands, count);
+	return master_send(cache->master, cache->now_us, commands, count);
 }
 
 /* false: out of memory. */
@@ -42,10 +41,10 @@ open_connections(Cache *cache, const CacheOptions *options, DeletionOutput *outp
 			cluster_output(cache->cluster, output);
 		return cache->cluster != NULL;
 	}
-	cache->link = redis_link_new(options->url, options->certificates, options->seed);
+	cache->master = master_new(options->url, options->certificates, options->seed);
 	output->send_context = cache;
 	output->send = send_command;
-	return cache->link != NULL;
+	return cache->master != NULL;
 }
 
 Cache *
@@ -56,7 +55,6 @@ cache_new(const CacheOptions *options)
 
 	if (cache == NULL)
 		return NULL;
-	redis_url_describe(options->url, cache->name, sizeof(cache->name));
 	if (!open_connections(cache, options, &output))
 	{
 		cache_free(cache);
@@ -70,6 +68,8 @@ cache_new(const CacheOptions *options)
 	}
 	if (cache->cluster != NULL)
 		cluster_serve(cache->cluster, cache->deletion);
+	if (options->url->kind == REDIS_SENTINEL)
+		deletion_keep_recent(cache->deletion, SENTINEL_DOWN_AFTER_US + MASTER_KEEP_US);
 	return cache;
 }
 
@@ -79,7 +79,7 @@ cache_free(Cache *cache)
 	if (cache == NULL)
 		return;
 	cluster_free(cache->cluster);
-	redis_link_free(cache->link);
+	master_free(cache->master);
 	deletion_free(cache->deletion);
 	free(cache);
 }
@@ -90,7 +90,7 @@ cache_renew(Cache *cache, const RedisUrl *url, TlsContext *certificates)
 	if (cache->cluster != NULL)
 		cluster_renew(cache->cluster, url, certificates);
 	else
-		redis_link_renew(cache->link, url, certificates);
+		master_renew(cache->master, url, certificates);
 }
 
 /* ---- keys and messages ---- */
@@ -134,7 +134,7 @@ cache_hurry(Cache *cache)
 bool
 cache_has_second(const Cache *cache)
 {
-	return deletion_has_second(cache->deletion);
+	return deletion_has_second(cache->deletion) || deletion_has_again(cache->deletion);
 }
 
 size_t
@@ -164,7 +164,7 @@ cache_came(Cache *cache)
 {
 	if (cache->health == CACHE_WORKS || deletion_is_troubled(cache->deletion, DELETION_NODE))
 		return;
-	redis_link_worked(cache->link);
+	master_worked(cache->master);
 	cache->problem[0] = '\0';
 	cache->health = CACHE_WORKS;
 }
@@ -180,7 +180,7 @@ take_reply(Cache *cache, const struct redisReply *reply)
 		cache_came(cache);
 		return;
 	}
-	redis_link_drop(cache->link, verdict == DELETION_SETTINGS, cache->now_us);
+	master_drop(cache->master, verdict == DELETION_SETTINGS, cache->now_us);
 	cache_went(cache, error);
 }
 
@@ -188,13 +188,13 @@ bool
 cache_step(Cache *cache, int64_t now_us)
 {
 	RedisEvent event;
-	bool       busy = false;
+	bool       busy;
 
 	if (cache->cluster != NULL)
 		return cluster_step(cache->cluster, now_us);
 	cache->now_us = now_us;
-	redis_link_step(cache->link, now_us);
-	while (redis_link_next(cache->link, now_us, &event))
+	busy = master_step(cache->master, now_us);
+	while (master_next(cache->master, now_us, &event))
 	{
 		busy = true;
 		switch (event.kind)
@@ -204,6 +204,10 @@ cache_step(Cache *cache, int64_t now_us)
 			break;
 		case REDIS_EVENT_REPLY:
 			take_reply(cache, event.reply);
+			break;
+		case REDIS_EVENT_ROLE:
+			deletion_keep_recent(cache->deletion, event.keep_us);
+			deletion_replicas(cache->deletion, DELETION_NODE, event.role, event.replicated, now_us);
 			break;
 		case REDIS_EVENT_LOST:
 			cache_went(cache, event.text);
@@ -222,10 +226,10 @@ cache_send(Cache *cache, int64_t now_us)
 		return;
 	}
 	cache->now_us = now_us;
-	if (redis_link_state(cache->link) != REDIS_READY)
+	if (!master_is_ready(cache->master))
 		return;
 	deletion_send(cache->deletion, DELETION_NODE, now_us);
-	redis_link_flush(cache->link, now_us);
+	master_flush(cache->master, now_us);
 }
 
 CacheHealth
@@ -250,7 +254,7 @@ cache_scan_problem(const Cache *cache)
 const char *
 cache_name(const Cache *cache)
 {
-	return cache->name;
+	return cache->cluster != NULL ? cluster_name(cache->cluster) : master_name(cache->master);
 }
 
 size_t
@@ -258,9 +262,7 @@ cache_poll(const Cache *cache, struct pollfd *fds, size_t room)
 {
 	if (cache->cluster != NULL)
 		return cluster_poll(cache->cluster, fds, room);
-	if (room == 0)
-		return 0;
-	return polled_add(fds, redis_link_fd(cache->link), redis_link_wants(cache->link));
+	return master_poll(cache->master, fds, room);
 }
 
 int64_t
@@ -270,9 +272,9 @@ cache_due_us(const Cache *cache)
 
 	if (cache->cluster != NULL)
 		return cluster_due_us(cache->cluster);
-	due_us = redis_link_due_us(cache->link);
+	due_us = master_due_us(cache->master);
 	deletion_us = deletion_due_us(cache->deletion, DELETION_NODE);
-	if (redis_link_state(cache->link) == REDIS_READY && deletion_us < due_us)
+	if (master_is_ready(cache->master) && deletion_us < due_us)
 		return deletion_us;
 	return due_us;
 }

@@ -82,7 +82,7 @@ void cache_forget(Cache *cache);
 /* The worker stops: what waits for its second deletion is due now. */
 void cache_hurry(Cache *cache);
 
-/* Does a key wait for its second deletion, or for the answer to it? */
+/* Does a key wait to be deleted once more, or for the answer to that? */
 bool cache_has_second(const Cache *cache);
 
 CacheHealth cache_health(const Cache *cache);

@@ -8,6 +8,7 @@
 #include "worker/polled.h"
 #include "worker/redis.h"
 #include "worker/refusal.h"
+#include "worker/role.h"
 #include "worker/survey.h"
 
 #include <hiredis/hiredis.h>
@@ -17,12 +18,15 @@
 
 #define ASK_SLOTS "*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n"
 #define ASK_NODES "*2\r\n$7\r\nCLUSTER\r\n$5\r\nNODES\r\n"
+#define ASK_ROLE "*1\r\n$4\r\nROLE\r\n"
 #define ANSWER_LIMIT_US ((int64_t) 2000000)
 #define MAP_PAUSE_US ((int64_t) 100000)     /* the map is asked for no more often */
 #define MAP_PATIENCE_US ((int64_t) 500000)  /* then another node is asked for it */
 #define MAP_AGAIN_US ((int64_t) 250000)     /* while not all is well */
 #define SURVEY_PAUSE_US ((int64_t) 100000)  /* after one that led to nothing */
 #define KEEP_US ((int64_t) 10000000)        /* a node that is not in the map, after its last ASK */
+#define ROLE_US ((int64_t) 1000000)
+#define RECENT_US ((int64_t) 45000000)      /* what no replica has; a fail-over takes less */
 
 typedef struct ClusterNode
 {
@@ -35,12 +39,16 @@ typedef struct ClusterNode
 	uint64_t   ready_serial; /* maps asked for later may confirm it */
 	int64_t    used_us;      /* the last ASK */
 	bool       surveyed;     /* has been asked in the present survey */
+	int        replicas;     /* by the map */
+	bool       role_asked;
+	int64_t    role_due_us;
 	char       problem[CACHE_PROBLEM_BYTES];
 } ClusterNode;
 
 struct Cluster
 {
 	RedisUrl     url;
+	char         name[600];
 	TlsContext  *certificates;
 	uint64_t     seed;
 	Deletion    *deletion;
@@ -72,13 +80,14 @@ struct Cluster
 typedef enum Question
 {
 	QUESTION_MAP,
-	QUESTION_CLAIMS
+	QUESTION_CLAIMS,
+	QUESTION_ROLE
 } Question;
 
 static uint64_t
 question(uint64_t serial, Question kind)
 {
-	return serial << 1 | kind;
+	return serial << 2 | kind;
 }
 
 /* ---- nodes ---- */
@@ -169,6 +178,7 @@ node_failed(Cluster *cluster, int i, const char *reason)
 	snprintf(node->problem, sizeof(node->problem), "node %s%s: %.180s", node->name,
 			 node->in_map && !node->was_ready ? ", as the cluster announces it" : "", reason);
 	node->confirmed = false;
+	node->role_asked = false;
 	cluster->map_wanted = true;
 	if (cluster->survey_map != 0 && node->surveyed)
 		cluster->survey_map = 0; /* its answer does not come */
@@ -303,7 +313,11 @@ apply_map(Cluster *cluster)
 	bool    changed = false;
 
 	for (int i = 0; i < cluster->map.master_count; i++)
+	{
 		numbers[i] = (int16_t) node_at(cluster, &cluster->map.masters[i].host);
+		if (numbers[i] != DELETION_NO_NODE)
+			cluster->nodes[numbers[i]]->replicas = cluster->map.masters[i].replicas;
+	}
 	for (int i = 0; i < cluster->node_end; i++)
 		if (cluster->nodes[i] != NULL)
 			cluster->nodes[i]->in_map = false;
@@ -481,6 +495,39 @@ mind_survey(Cluster *cluster)
 	judge_survey(cluster);
 }
 
+/* ---- replicas ---- */
+
+/* Once a second, while a deletion is kept that they may not have. */
+static void
+ask_role(Cluster *cluster, int i)
+{
+	ClusterNode *node = cluster->nodes[i];
+
+	if (!is_ready(node) || node->role_asked || cluster->now_us < node->role_due_us ||
+		!deletion_keeps_recent(cluster->deletion, i) ||
+		deletion_ask(cluster->deletion, i, mq_bytes_of(ASK_ROLE), question(0, QUESTION_ROLE),
+					 cluster->now_us) != MQ_OK)
+		return;
+	node->role_asked = true;
+	node->role_due_us = cluster->now_us + ROLE_US;
+}
+
+/* A node that does not tell (an ACL without ROLE) is taken for one whose replicas are away. */
+static DeletionVerdict
+take_role(Cluster *cluster, int from, const redisReply *reply)
+{
+	ClusterNode *node = cluster->nodes[from];
+	Role         role;
+	bool         told = role_parse(reply, &role) && role.is_master;
+
+	node->role_asked = false;
+	if (told && role.replicas == 0 && node->replicas == 0)
+		role.acknowledged = role.offset; /* nobody will take over */
+	deletion_replicas(cluster->deletion, from, &role, told && role.replicas >= node->replicas,
+					  cluster->now_us);
+	return DELETION_DONE;
+}
+
 /* ---- what the deletion wants to know ---- */
 
 static MqResult
@@ -528,14 +575,16 @@ follow_redirect(void *context, int from, MqBytes error, bool *asking)
 static DeletionVerdict
 take_answer(void *context, int node, uint64_t asked, const struct redisReply *reply, char *error)
 {
-	switch ((Question) (asked & 1))
+	switch ((Question) (asked & 3))
 	{
 	case QUESTION_MAP:
-		return take_map(context, node, asked >> 1, reply, error);
+		return take_map(context, node, asked >> 2, reply, error);
 	case QUESTION_CLAIMS:
+		return take_claims(context, node, asked >> 2, reply, error);
+	case QUESTION_ROLE:
 		break;
 	}
-	return take_claims(context, node, asked >> 1, reply, error);
+	return take_role(context, node, reply);
 }
 
 void
@@ -574,6 +623,8 @@ take_event(Cluster *cluster, int i, const RedisEvent *event)
 		redis_link_drop(node->link, verdict == DELETION_SETTINGS, cluster->now_us);
 		node_failed(cluster, i, error);
 		break;
+	case REDIS_EVENT_ROLE: /* of a Master alone */
+		break;
 	}
 }
 
@@ -590,6 +641,7 @@ node_turn(Cluster *cluster, int i)
 		busy = true;
 		take_event(cluster, i, &event);
 	}
+	ask_role(cluster, i);
 	if ((node->in_map || node->used_us != 0) && node->problem[0] != '\0' && is_usable(cluster, i))
 	{
 		node->problem[0] = '\0';
@@ -633,6 +685,12 @@ mind_health(Cluster *cluster)
 	else if (cluster->has_map && cluster->unowned > 0)
 		snprintf(cluster->problem, sizeof(cluster->problem), "%d slots of the cluster have no node",
 				 cluster->unowned);
+}
+
+const char *
+cluster_name(const Cluster *cluster)
+{
+	return cluster->name;
 }
 
 bool
@@ -716,8 +774,11 @@ cluster_due_us(const Cluster *cluster)
 		if (cluster->nodes[i] == NULL)
 			continue;
 		due_us = earlier(due_us, redis_link_due_us(cluster->nodes[i]->link));
-		if (is_usable(cluster, i))
-			due_us = earlier(due_us, deletion_due_us(cluster->deletion, i));
+		if (!is_usable(cluster, i))
+			continue;
+		due_us = earlier(due_us, deletion_due_us(cluster->deletion, i));
+		if (!cluster->nodes[i]->role_asked && deletion_keeps_recent(cluster->deletion, i))
+			due_us = earlier(due_us, cluster->nodes[i]->role_due_us);
 	}
 	if (cluster->survey_map == 0 && deletion_wants_survey(cluster->deletion) &&
 		all_owners_are_usable(cluster))
@@ -735,6 +796,7 @@ cluster_new(const RedisUrl *url, TlsContext *certificates, uint64_t seed)
 	if (cluster == NULL)
 		return NULL;
 	cluster->url = *url;
+	redis_url_describe(url, cluster->name, sizeof(cluster->name));
 	cluster->certificates = certificates;
 	cluster->seed = seed;
 	cluster->map_wanted = true;
@@ -748,6 +810,7 @@ void
 cluster_serve(Cluster *cluster, Deletion *deletion)
 {
 	cluster->deletion = deletion;
+	deletion_keep_recent(deletion, RECENT_US);
 }
 
 void

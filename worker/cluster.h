@@ -16,8 +16,9 @@
  * which no slot moved twice: a key that left its old node before we came there, for a node where we had
  * been already, is there during the whole second round.
  *
- * What it cannot mend: Redis replicates asynchronously. A deletion that a master answered and its
- * replica had not heard of, is undone when that replica takes over.
+ * Redis replicates asynchronously: a deletion that a master answered and its replica had not heard of is
+ * undone when that replica takes over. So what a master has answered is kept until its replicas say that they
+ * have it (ROLE, once a second), and deleted again by whoever owns it after the connection was lost.
  */
 #ifndef WORKER_CLUSTER_H
 #define WORKER_CLUSTER_H
@@ -46,6 +47,7 @@ void cluster_serve(Cluster *cluster, Deletion *deletion);
 
 /* As of cache.h. */
 void        cluster_renew(Cluster *cluster, const RedisUrl *url, TlsContext *certificates);
+const char *cluster_name(const Cluster *cluster);
 bool        cluster_step(Cluster *cluster, int64_t now_us);
 void        cluster_send(Cluster *cluster, int64_t now_us);
 CacheHealth cluster_health(const Cluster *cluster);

@@ -6,7 +6,9 @@
 
 #include "worker/chunks.h"
 #include "worker/patterns.h"
+#include "worker/recent.h"
 #include "worker/refusal.h"
+#include "worker/role.h"
 #include "worker/scan.h"
 #include "worker/second.h"
 #include "worker/tickets.h"
@@ -25,6 +27,7 @@ typedef enum CommandKind
 	COMMAND_SCAN,   /* one step */
 	COMMAND_FOUND,  /* what a step found */
 	COMMAND_SECOND, /* what was deleted a while ago */
+	COMMAND_AGAIN,  /* what another server may not have deleted */
 	COMMAND_PROBE,  /* the refused UNLINK once more */
 	COMMAND_ASKED   /* a question of our owner's */
 } CommandKind;
@@ -32,7 +35,7 @@ typedef enum CommandKind
 typedef struct Command
 {
 	CommandKind kind;
-	Chunk      *chunk;    /* KEYS, FOUND, SECOND: owned; PROBE: the node's */
+	Chunk      *chunk;    /* owned; PROBE: the node's */
 	size_t      answered; /* so many of the chunk's answers have come */
 	uint64_t    question; /* ASKED */
 	int64_t     sent_us;
@@ -45,6 +48,8 @@ typedef struct Node
 	ChunkQueue  keys;
 	SecondQueue second;
 	size_t      second_in_flight;
+	Recent      recent;
+	size_t      again_in_flight;
 	Scan        scan;
 	bool        is_scanned; /* takes part in rounds to come */
 	bool        in_round;   /* in the present one */
@@ -68,11 +73,13 @@ struct Deletion
 	MqBuffer       whole_key; /* with its prefix */
 	int64_t        second_delete_us;
 	bool           hurried;
+	int64_t        keep_us;
 
 	Node *nodes[DELETION_MAX_NODES]; /* NULL: free */
 	int   node_end;                  /* behind the last */
 
 	PatternQueue patterns;
+	RecentPattern *again; /* what the head is a copy of; NULL: it is a message's */
 	RoundPhase   phase;
 	Tickets      tickets;
 	uint32_t     open_ticket;  /* of the message that is being added */
@@ -91,15 +98,19 @@ has_many_nodes(const Deletion *deletion)
 
 /* Several share what one may hold. */
 static void
-share_second(Deletion *deletion)
+share_memory(Deletion *deletion)
 {
 	size_t count = 0;
 
 	for (int i = 0; i < deletion->node_end; i++)
 		count += deletion->nodes[i] != NULL;
 	for (int i = 0; i < deletion->node_end; i++)
-		if (deletion->nodes[i] != NULL)
-			deletion->nodes[i]->second.max_bytes = SECOND_MAX_BYTES / count;
+	{
+		if (deletion->nodes[i] == NULL)
+			continue;
+		deletion->nodes[i]->second.max_bytes = SECOND_MAX_BYTES / count;
+		deletion->nodes[i]->recent.max_bytes = RECENT_MAX_BYTES / count;
+	}
 }
 
 int
@@ -116,11 +127,12 @@ deletion_add_node(Deletion *deletion)
 	node->keys.form = has_many_nodes(deletion) ? CHUNK_SINGLY : CHUNK_TOGETHER;
 	node->second.delay_us = deletion->second_delete_us;
 	node->second.hurried = deletion->hurried;
+	node->recent.keep_us = deletion->keep_us;
 	scan_init(&node->scan, (uint64_t) (uintptr_t) node);
 	deletion->nodes[i] = node;
 	if (i == deletion->node_end)
 		deletion->node_end++;
-	share_second(deletion);
+	share_memory(deletion);
 	return i;
 }
 
@@ -136,6 +148,7 @@ node_free(Node *node)
 	scan_free(&node->scan, &node->keys);
 	chunk_release(&node->keys, node->probe);
 	second_free(&node->second, &node->keys);
+	recent_free(&node->recent, &node->keys);
 	chunks_free(&node->keys);
 	free(node);
 }
@@ -312,6 +325,29 @@ belongs_to(const Deletion *deletion, const Chunk *chunk, const Node *node)
 	return true;
 }
 
+/* What is to be deleted again goes where it belongs now. false: out of memory. */
+static bool
+reroute_again(Deletion *deletion, Node *node)
+{
+	ChunkList kept = {0};
+	Chunk    *chunk;
+	bool      fine = true;
+
+	while (fine && (chunk = recent_take(&node->recent)) != NULL)
+	{
+		bool stays = belongs_to(deletion, chunk, node);
+
+		fine = stays || move_all_keys(deletion, chunk);
+		if (stays || !fine)
+			chunk_list_prepend(&kept, chunk);
+		else
+			chunk_release(&node->keys, chunk);
+	}
+	while ((chunk = chunk_list_take(&kept)) != NULL)
+		recent_put_back(&node->recent, chunk);
+	return fine;
+}
+
 /* What waits here and belongs elsewhere goes there. false: out of memory, the rest stays. */
 static bool
 reroute_node(Deletion *deletion, Node *node)
@@ -338,7 +374,7 @@ reroute_node(Deletion *deletion, Node *node)
 	}
 	while ((chunk = chunk_list_take(&kept)) != NULL)
 		chunks_put_back(&node->keys, chunk);
-	return fine;
+	return fine && reroute_again(deletion, node);
 }
 
 bool
@@ -355,8 +391,9 @@ deletion_reroute(Deletion *deletion)
 bool
 deletion_remove_node(Deletion *deletion, int index)
 {
-	Node  *node = deletion->nodes[index];
-	Chunk *chunk;
+	Node          *node = deletion->nodes[index];
+	Chunk         *chunk;
+	RecentPattern *pattern;
 
 	deletion_lost(deletion, index);
 	/* Earlier than it should be, but deleted a second time. */
@@ -365,11 +402,13 @@ deletion_remove_node(Deletion *deletion, int index)
 		chunks_put_back(&node->keys, chunk);
 	if (!reroute_node(deletion, node) || node->keys.list.head != NULL)
 		return false;
+	while ((pattern = recent_take_pattern(&node->recent)) != NULL)
+		recent_put_back_pattern(&deletion->nodes[DELETION_NODE]->recent, pattern);
 	if (node->in_round)
 		deletion_break_round(deletion);
 	deletion->nodes[index] = NULL;
 	node_free(node);
-	share_second(deletion);
+	share_memory(deletion);
 	return true;
 }
 
@@ -482,6 +521,48 @@ send_second(Deletion *deletion, Node *node, int64_t now_us)
 }
 
 static void
+send_again(Deletion *deletion, Node *node, int64_t now_us)
+{
+	Chunk *chunk;
+
+	while (!window_is_full(node) && node->again_in_flight < DELETION_AGAIN_WINDOW &&
+		   (chunk = recent_take(&node->recent)) != NULL)
+	{
+		if (send_chunk(deletion, node, chunk) != MQ_OK)
+		{
+			recent_put_back(&node->recent, chunk);
+			return;
+		}
+		node->again_in_flight++;
+		flight_push(deletion, node,
+					(Command){.kind = COMMAND_AGAIN, .chunk = chunk, .sent_us = now_us});
+	}
+}
+
+/* A pattern that was scanned on another server waits behind those of messages. */
+static void
+queue_pattern_again(Deletion *deletion)
+{
+	size_t prefix_size = strlen(deletion->patterns.prefix);
+	Node  *node = NULL;
+
+	if (patterns_head(&deletion->patterns) != NULL)
+		return;
+	for (int i = 0; i < deletion->node_end && deletion->again == NULL; i++)
+	{
+		node = deletion->nodes[i];
+		if (node != NULL)
+			deletion->again = recent_take_pattern(&node->recent);
+	}
+	if (deletion->again == NULL ||
+		patterns_add(&deletion->patterns, mq_bytes(deletion->again->bytes.data + prefix_size,
+												   deletion->again->bytes.size - prefix_size)) != NULL)
+		return;
+	recent_put_back_pattern(&node->recent, deletion->again);
+	deletion->again = NULL;
+}
+
+static void
 send_probe(Deletion *deletion, Node *node, int64_t now_us)
 {
 	if (node->probe_in_flight || window_is_full(node) ||
@@ -502,11 +583,13 @@ deletion_send(Deletion *deletion, int index, int64_t now_us)
 		send_probe(deletion, node, now_us);
 		return;
 	}
+	queue_pattern_again(deletion);
 	if (!has_many_nodes(deletion) && deletion->phase == ROUND_NONE &&
 		patterns_head(&deletion->patterns) != NULL)
 		deletion_begin_round(deletion);
 	if (send_found(deletion, node, now_us))
 		send_scan(deletion, node, now_us);
+	send_again(deletion, node, now_us);
 	send_second(deletion, node, now_us);
 	send_keys(deletion, node, now_us);
 }
@@ -603,9 +686,16 @@ deletion_break_round(Deletion *deletion)
 void
 deletion_end_pattern(Deletion *deletion)
 {
-	waiters_end(&patterns_head(&deletion->patterns)->waiters, &deletion->tickets);
+	Pattern *pattern = patterns_head(&deletion->patterns);
+
+	for (int i = 0; i < deletion->node_end; i++)
+		if (deletion->nodes[i] != NULL && deletion->nodes[i]->in_round)
+			recent_add_pattern(&deletion->nodes[i]->recent, pattern->bytes);
+	waiters_end(&pattern->waiters, &deletion->tickets);
 	deletion->counters.patterns++;
 	patterns_remove_head(&deletion->patterns);
+	free(deletion->again);
+	deletion->again = NULL;
 	stop_round(deletion);
 }
 
@@ -656,6 +746,8 @@ chunk_answered(Deletion *deletion, Node *node, int64_t now_us)
 	Command command = flight_pop(deletion, node, now_us);
 
 	waiters_end(&command.chunk->waiters, &deletion->tickets);
+	if (command.kind != COMMAND_PROBE)
+		recent_add(&node->recent, &node->keys, command.chunk);
 	switch (command.kind)
 	{
 	case COMMAND_KEYS:
@@ -664,6 +756,10 @@ chunk_answered(Deletion *deletion, Node *node, int64_t now_us)
 		break;
 	case COMMAND_SECOND:
 		node->second_in_flight--;
+		chunk_release(&node->keys, command.chunk);
+		break;
+	case COMMAND_AGAIN:
+		node->again_in_flight--;
 		chunk_release(&node->keys, command.chunk);
 		break;
 	case COMMAND_PROBE:
@@ -772,6 +868,7 @@ deletion_reply(Deletion *deletion, int index, const struct redisReply *reply, in
 	case COMMAND_KEYS:
 	case COMMAND_FOUND:
 	case COMMAND_SECOND:
+	case COMMAND_AGAIN:
 	case COMMAND_PROBE:
 		return unlink_answered(deletion, node, reply, now_us, error);
 	case COMMAND_SCAN:
@@ -806,6 +903,9 @@ command_lost(Deletion *deletion, Node *node, const Command *command)
 	case COMMAND_SECOND:
 		second_put_back(&node->second, command->chunk);
 		break;
+	case COMMAND_AGAIN:
+		recent_put_back(&node->recent, command->chunk);
+		break;
 	case COMMAND_PROBE:
 	case COMMAND_SCAN:
 	case COMMAND_ASKED:
@@ -825,9 +925,47 @@ deletion_lost(Deletion *deletion, int index)
 		command_lost(deletion, node, &node->in_flight[last]);
 	}
 	node->second_in_flight = 0;
+	node->again_in_flight = 0;
 	node->probe_in_flight = false;
+	recent_again(&node->recent);
 	scan_restart(&node->scan, &node->keys);
 	node->scan.due_us = 0;
+}
+
+void
+deletion_keep_recent(Deletion *deletion, int64_t keep_us)
+{
+	deletion->keep_us = keep_us;
+	for (int i = 0; i < deletion->node_end; i++)
+		if (deletion->nodes[i] != NULL)
+			deletion->nodes[i]->recent.keep_us = keep_us;
+}
+
+void
+deletion_replicas(Deletion *deletion, int index, const Role *role, bool replicated, int64_t now_us)
+{
+	Node *node = deletion->nodes[index];
+
+	recent_role(&node->recent, &node->keys, role->offset, replicated, role->acknowledged, now_us);
+}
+
+bool
+deletion_keeps_recent(const Deletion *deletion, int node)
+{
+	return recent_has_kept(&deletion->nodes[node]->recent);
+}
+
+bool
+deletion_has_again(const Deletion *deletion)
+{
+	for (int i = 0; i < deletion->node_end; i++)
+	{
+		const Node *node = deletion->nodes[i];
+
+		if (node != NULL && (recent_has_again(&node->recent) || node->again_in_flight > 0))
+			return true;
+	}
+	return deletion->again != NULL;
 }
 
 void
@@ -875,6 +1013,9 @@ deletion_forget(Deletion *deletion)
 			node_forget(deletion->nodes[i]);
 	stop_round(deletion);
 	patterns_clear(&deletion->patterns);
+	if (deletion->again != NULL)
+		recent_put_back_pattern(&deletion->nodes[DELETION_NODE]->recent, deletion->again);
+	deletion->again = NULL;
 	tickets_clear(&deletion->tickets);
 	deletion->open_ticket = TICKET_NONE;
 	deletion->round_ticket = tickets_open(&deletion->tickets); /* there is a slot */

@@ -20,7 +20,7 @@
  * again, and a scan begins anew, since a cursor belongs to one connection.
  *
  * Memory: the keys that wait (deletion_waiting_bytes, bounded by the owner), the chunks in flight,
- * and what waits for its second deletion (second.h).
+ * what waits for its second deletion (second.h), and what may have to be deleted again (recent.h).
  */
 #ifndef WORKER_DELETION_H
 #define WORKER_DELETION_H
@@ -35,9 +35,11 @@
 #include <stdint.h>
 
 struct redisReply; /* hiredis */
+struct Role;
 
 #define DELETION_WINDOW 32       /* chunks and questions in flight, for each node */
 #define DELETION_SECOND_WINDOW 8 /* of them for second deletions */
+#define DELETION_AGAIN_WINDOW 8  /* and for those to be done again */
 #define DELETION_MAX_NODES 500
 #define DELETION_MAX_HOPS 8 /* a key that is sent elsewhere so often goes in circles */
 #define DELETION_NODE 0     /* the only one; of many: where keys wait that have no owner yet */
@@ -126,6 +128,19 @@ MqResult deletion_ask(Deletion *deletion, int node, MqBytes command, uint64_t qu
  * on only the refused command is sent there, until it is answered well: deletion_is_troubled. */
 DeletionVerdict deletion_reply(Deletion *deletion, int node, const struct redisReply *reply,
 							   int64_t now_us, char *error);
+
+/* What was answered and may not have reached every replica is deleted again after the connection was
+ * lost (recent.h), by whoever owns it then: what is younger than keep_us, and not below what replicas
+ * are said to have. */
+void deletion_keep_recent(Deletion *deletion, int64_t keep_us);
+void deletion_replicas(Deletion *deletion, int node, const struct Role *role, bool replicated,
+					   int64_t now_us);
+
+/* Is anything kept of this node? */
+bool deletion_keeps_recent(const Deletion *deletion, int node);
+
+/* Was anything deleted that has to be deleted again, or is that under way? */
+bool deletion_has_again(const Deletion *deletion);
 
 /* What waits for its second deletion is due now: the worker stops. */
 void deletion_hurry(Deletion *deletion);

@@ -34,4 +34,7 @@ void histogram_add(Histogram *histogram, int64_t value_us);
 /* The value below which this share (0 to 1) of the newest HISTOGRAM_RECENT lies; -1: no value. */
 int64_t histogram_quantile_us(const Histogram *histogram, double share);
 
+/* The same of the newest count values alone, where fewer are wanted. */
+int64_t histogram_quantile_of_newest_us(const Histogram *histogram, uint64_t count, double share);
+
 #endif

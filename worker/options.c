@@ -55,8 +55,6 @@ parse_redis_url(WorkerConfig *config, const char *value, char *reason)
 
 	if (redis_url_parse(value, &config->redis_url, &error) != MQ_OK)
 		return complain(reason, "%s", error.text);
-	if (config->redis_url.kind == REDIS_SENTINEL)
-		return complain(reason, "this version does not know redis+sentinel:// yet");
 	return true;
 }
 

@@ -85,6 +85,16 @@ redis_link_renew(RedisLink *link, const RedisUrl *url, TlsContext *certificates)
 	link->retry_due_us = 0;
 }
 
+void
+redis_link_aim(RedisLink *link, const RedisHost *host, bool at_once)
+{
+	assert(link->state == REDIS_WAITING);
+	memcpy(link->url.host, host->host, sizeof(link->url.host));
+	link->url.port = host->port;
+	if (at_once)
+		link->retry_due_us = 0;
+}
+
 static void
 forget_reply(RedisLink *link)
 {

@@ -44,6 +44,7 @@ typedef enum RedisEventKind
 {
 	REDIS_EVENT_READY, /* logged in */
 	REDIS_EVENT_REPLY, /* the answer to the oldest unanswered command */
+	REDIS_EVENT_ROLE,  /* of a Master alone (master.h): how far its replicas are */
 	REDIS_EVENT_LOST   /* or could not be reached: text says why */
 } RedisEventKind;
 
@@ -52,6 +53,10 @@ typedef struct RedisEvent
 	RedisEventKind           kind;
 	const struct redisReply *reply; /* until the next call with this link */
 	const char              *text;  /* LOST: one line, without password */
+
+	const struct Role *role; /* ROLE: all that was answered before is below its offset */
+	bool               replicated; /* every replica is counted in it */
+	int64_t            keep_us; /* how long what is not replicated may matter */
 } RedisEvent;
 
 /* url: copied. certificates: for rediss://, borrowed. seed: see backoff.h. Begins to connect at the
@@ -62,6 +67,9 @@ void       redis_link_free(RedisLink *link);
 /* Connections to come log in with the password of this URL and use these certificates; if it waits,
  * it tries again at once. */
 void redis_link_renew(RedisLink *link, const RedisUrl *url, TlsContext *certificates);
+
+/* Connections to come go to this host; it must wait. at_once: it has not been tried yet, so no pause. */
+void redis_link_aim(RedisLink *link, const RedisHost *host, bool at_once);
 
 /* Moves bytes and looks at time limits. What happened comes out of redis_link_next. */
 void redis_link_step(RedisLink *link, int64_t now_us);

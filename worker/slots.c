@@ -158,6 +158,8 @@ parse_range(SlotMap *map, const redisReply *range, const RedisHost *asked)
 	owner = find_or_add_master(map, range->element[2], asked);
 	for (long long slot = first; slot <= last; slot++)
 		map->owner[slot] = (int16_t) owner;
+	if (owner != SLOT_NO_OWNER)
+		map->masters[owner].replicas = (int) range->elements - 3;
 	return owner != SLOT_NO_OWNER;
 }
 

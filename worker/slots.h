@@ -26,6 +26,7 @@ typedef struct SlotMaster
 {
 	RedisHost host;
 	char      id[SLOT_ID_BYTES];
+	int       replicas;
 } SlotMaster;
 
 /* What one node knows. */

@@ -37,7 +37,6 @@
 #define GIVE_BACK_US ((int64_t) 60000000)               /* Redis is away for so long */
 #define STOP_PARTLY_US ((int64_t) 55000000)             /* a part of it: no more is taken then */
 #define STEADY_US ((int64_t) 2000000)                   /* and back for so long, to consume again */
-#define ASK_QUEUE_US ((int64_t) 5000000)                /* its length, for those who look */
 
 typedef enum WorkerState
 {
@@ -449,6 +448,12 @@ unready_reason(const Worker *worker)
 	return redis_is_usable(worker) ? "" : "not connected to Redis yet";
 }
 
+static const char *
+words_of(const Trouble *trouble)
+{
+	return trouble->present ? trouble->reason : "";
+}
+
 static void
 worker_figures(void *context, Figures *figures)
 {
@@ -467,6 +472,12 @@ worker_figures(void *context, Figures *figures)
 		.queue_messages = consumer_queue_messages(worker->consumer),
 		.broker = worker->broker_side,
 		.redis = worker->redis_side,
+		.broker_words = {consumer_broker(worker->consumer), words_of(&worker->broker_trouble)},
+		.redis_words = {cache_name(worker->cache), words_of(&worker->redis_trouble)},
+		.queue = worker->config->queue,
+		.patterns_trouble = cache_scan_problem(worker->cache),
+		.letters_trouble = dead_letters_problem(worker->dead_letters),
+		.waiting_bytes = cache_waiting_bytes(worker->cache),
 		.delay = &worker->delay,
 		.redis_time = &counters->round_trip,
 	};
@@ -476,7 +487,7 @@ static int64_t
 ask_queue_due_us(const Worker *worker)
 {
 	bool wanted = onlookers_want_queue(&worker->onlookers) &&
-				  consumer_state(worker->consumer) == CONSUMER_CONSUMING;
+				  consumer_can_ask_queue(worker->consumer) && worker->stop_requests == 0;
 
 	return wanted ? worker->ask_queue_due_us : STREAM_NEVER;
 }
@@ -489,7 +500,8 @@ mind_onlookers(Worker *worker)
 	if (worker->now_us >= ask_queue_due_us(worker))
 	{
 		consumer_ask_queue(worker->consumer);
-		worker->ask_queue_due_us = worker->now_us + ASK_QUEUE_US;
+		worker->ask_queue_due_us =
+			worker->now_us + onlookers_queue_pause_us(&worker->onlookers, worker->now_us);
 	}
 	onlookers_step(&worker->onlookers, worker->now_us);
 }
@@ -568,7 +580,7 @@ turn(Worker *worker)
 static bool
 open_onlookers(Worker *worker)
 {
-	HttpSource source = {.context = worker, .figures = worker_figures};
+	FigureSource source = {.context = worker, .figures = worker_figures};
 	char       reason[200];
 
 	if (onlookers_open(&worker->onlookers, worker->config, source, worker->now_us, reason,

@@ -7,33 +7,8 @@ use strict;
 use warnings;
 use JSON::PP ();
 use POSIX ();
-use Outbox::Pipeline;
 use Outbox::Postgres;
 use PostgreSQL::Test::Utils;
-
-use constant ROWS => 100_000;
-
-# As a user would run it: settings are the defaults, and the disk is waited for.
-sub serve
-{
-	$0 = 'bench';
-	my $pipe = Outbox::Pipeline->start(
-		relay_conf => "fsync = on\nshared_buffers = '256MB'\nmax_wal_size = '2GB'\n");
-	my $node = $pipe->node;
-	$pipe->sql("SELECT outbox.unwatch('blogs')");
-	$pipe->sql("INSERT INTO blogs SELECT n, 0, 'title ' || n FROM generate_series(1, ${\ ROWS }) n");
-	$node->safe_psql('blog', 'VACUUM ANALYZE blogs');
-	$pipe->sql("SELECT outbox.watch('blogs', 'blog:{id}')");
-	my $relay = $node->wait_relay('idle');
-
-	announce({
-		postgres   => $node->connstr('blog'),
-		redis_port => $pipe->redis->port,
-		relay_pid  => $relay->{pid},
-		worker_pid => $pipe->worker->pid,
-	});
-	return;
-}
 
 # A server alone, database "bench", with these SQL files read. No relay: what is measured is
 # recording. The disk is not waited for, nor do background processes do work of their own.
@@ -48,6 +23,7 @@ sub serve_postgres
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE DATABASE bench');
 	$node->safe_psql('bench', 'CREATE EXTENSION pg_outbox');
+	$node->safe_psql('bench', 'CREATE EXTENSION pg_walinspect');
 	$node->safe_psql('bench', slurp_file($_)) for @files;
 
 	my @shown = qw(autovacuum checkpoint_timeout fsync full_page_writes max_wal_size
@@ -57,6 +33,38 @@ sub serve_postgres
 		data     => $node->data_dir,
 		version  => $node->safe_psql('bench', 'SELECT version()'),
 		settings => { map { $_ => $node->safe_psql('bench', "SHOW $_") } @shown },
+	});
+	return;
+}
+
+# A server whose relay publishes to a broker that is there already: database "bench", with these SQL
+# files read. The defaults of a server, but for room; its tables change much and are small, so they are
+# vacuumed more often than the default would have it.
+sub serve_ways
+{
+	my ($amqp_url, @files) = @_;
+	$0 = 'bench';
+	my $node = Outbox::Postgres->create('pg', amqp_url => $amqp_url, conf => join "\n",
+		'fsync = on', q(shared_buffers = '256MB'), q(max_wal_size = '8GB'),
+		q(checkpoint_timeout = '1h'), 'wal_level = replica', 'autovacuum = on',
+		q(autovacuum_naptime = '10s'), '');
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE DATABASE bench');
+	$node->safe_psql('bench', 'CREATE EXTENSION pg_outbox');
+	my $empty_bytes = $node->safe_psql('bench', 'SELECT outbox_bytes FROM outbox.lag');
+	$node->safe_psql('bench', slurp_file($_)) for @files;
+	$node->wait_relay('idle', 'bench');
+
+	my @shown = qw(autovacuum_naptime checkpoint_timeout fsync full_page_writes max_wal_size
+	  outbox.max_keys_per_message shared_buffers synchronous_commit wal_level);
+	announce({
+		postgres    => $node->connstr('bench'),
+		host        => $node->host,
+		port        => $node->port,
+		data        => $node->data_dir,
+		empty_bytes => $empty_bytes,
+		version     => $node->safe_psql('bench', 'SELECT version()'),
+		settings    => { map { $_ => $node->safe_psql('bench', "SHOW $_") } @shown },
 	});
 	return;
 }

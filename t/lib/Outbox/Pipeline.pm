@@ -15,14 +15,14 @@ use Test::More ();
 
 # Starts what is asked for; all by default. Named arguments: worker => 0 and node => 0 leave that one
 # out; cluster => {...} has a cluster in place of one Redis (see RedisCluster.pm); relay_conf (lines for
-# postgresql.conf), worker_options.
+# postgresql.conf), broker_config (for rabbitmq.conf), worker_options.
 sub start
 {
 	my ($class, %arg) = @_;
 	my $self = bless { dir => work_folder() }, $class;
 	my $dir = $self->{dir};
 
-	$self->{broker} = Outbox::RabbitMQ->new(dir => "$dir/rabbitmq")->launch;
+	$self->{broker} = Outbox::RabbitMQ->new(dir => "$dir/rabbitmq", config => $arg{broker_config})->launch;
 	$self->{redis} =
 	  $arg{cluster}
 	  ? Outbox::RedisCluster->new(dir => "$dir/cluster", %{ $arg{cluster} })
