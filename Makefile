@@ -89,7 +89,7 @@ WORKER_OBJS    := $(patsubst %.c,build/%.o,$(WORKER_SOURCES))
 ifneq ($(PGXS),)
 ifeq ($(WORKER),yes)
 all: worker/outbox-worker
-install: install-worker
+install: install-worker install-man
 endif
 endif
 
@@ -110,6 +110,22 @@ install-worker: worker/outbox-worker
 # The extension's objects depend on our headers; PGXS does not see that by itself.
 $(filter extension/% relay/%,$(OBJS)): Makefile VERSION $(wildcard extension/*.h relay/*.h wire/*.h)
 $(filter wire/%,$(OBJS)): Makefile VERSION $(wildcard wire/*.h)
+
+# ---- manual pages --------------------------------------------------------------------------------
+
+# Written in mdoc; the options come from the worker's --help.
+MANDIR    ?= /usr/local/share/man
+MAN_PAGES := build/man/outbox-worker.1 build/man/pg_outbox.7
+
+man: $(MAN_PAGES)
+$(MAN_PAGES) &: VERSION docs/man/build $(wildcard docs/man/*.[17]*) worker/outbox-worker
+	@mkdir -p build/man
+	docs/man/build worker/outbox-worker $(OUTBOX_RELEASE) build/man
+
+install-man: $(MAN_PAGES)
+	mkdir -p '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man7'
+	install -m 644 $(filter %.1,$(MAN_PAGES)) '$(DESTDIR)$(MANDIR)/man1'
+	install -m 644 $(filter %.7,$(MAN_PAGES)) '$(DESTDIR)$(MANDIR)/man7'
 
 # ---- unit tests ----------------------------------------------------------------------------------
 
@@ -253,8 +269,14 @@ check-valgrind-worker: deps
 demo: deps
 	@exec env KEEP='$(KEEP)' examples/blog/demo
 
-bench: deps
-	@exec env KEEP='$(KEEP)' bench/latency
+# Everything, on servers of its own: see bench/README.md. PARTS, WAYS, ROUNDS, EVENTS; SHORT=1, QUICK=1.
+bench: deps bench-deps
+	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' WAYS='$(WAYS)' ROUNDS='$(ROUNDS)' EVENTS='$(EVENTS)' \
+		SHORT='$(SHORT)' QUICK='$(QUICK)' SMOKE='$(SMOKE)' bench/suite
+
+# What only competitors need: without it they are left out.
+bench-deps:
+	@t/install_deps packages-bench.txt || true
 
 # PARTS: single, bulk, writers, selective, instructions; without it the first four.
 bench-worker: deps
@@ -297,7 +319,8 @@ test-matrix: deps-dev
 
 SERVER_SOURCES := $(wildcard extension/*.c relay/*.c)
 PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c bench/peers/*.c fuzz/*.c model/*.c)
-ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] bench/*.[ch] model/*.[ch])
+ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] t/preload/*.[ch] \
+	bench/*.[ch] bench/peers/*.[ch] fuzz/*.[ch] model/*.[ch])
 SERVER_CHECK   := $(PG_CPPFLAGS) $(PG_CFLAGS) -D_GNU_SOURCE -O2
 
 # Every source by both compilers; with -O2, since some warnings come from the optimizer only.
@@ -310,12 +333,18 @@ check-warnings:
 	done; \
 	[ $$status -eq 0 ] && echo 'no warnings'; exit $$status
 
-format:
+# Of Debian 12: other versions of clang-format differ in small things.
+format: deps-dev
 	clang-format -i $(ALL_C)
 
-lint:
+check-format: deps-dev
+	@clang-format --dry-run -Werror $(ALL_C)
+
+# As soon as one of them has something to say, it fails; the others are asked all the same.
+lint: deps deps-dev
 	@status=0; \
 	t/lint_includes || status=1; \
+	t/lint_scripts || status=1; \
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
 		--suppress=missingInclude --suppress=missingIncludeSystem --suppress=varFuncNullUB \
 		--suppress='memleakOnRealloc:t/unit/*' -I. $(sort $(PLAIN_SOURCES)) || status=1; \
@@ -340,7 +369,8 @@ help:
 	@printf '%s\n' \
 		'make                 build pg_outbox.so and worker/outbox-worker (PG_CONFIG= picks the server)' \
 		'make deps            install the Debian packages of packages.txt that are missing' \
-		'sudo make install    install the extension, and the worker into BINDIR ($(BINDIR))' \
+		'sudo make install    install the extension, the worker into BINDIR ($(BINDIR)), manual pages into MANDIR' \
+		'make man             the manual pages, in build/man/' \
 		'make demo            the whole pipeline, shown on a blog (KEEP=1 leaves it running)' \
 		'make test            every test on private servers (T=t/020_broker_away.pl: this one;' \
 		'                     T=sql, specs, units, tap or interop: these; KEEP=1 keeps the folder)' \
@@ -352,7 +382,8 @@ help:
 		'make check-valgrind-worker   the worker under memcheck, in tests that strain it' \
 		'make installcheck    pg_regress and isolation tests against a running server' \
 		'make fuzz            libFuzzer for FUZZ_SECONDS (60) with each parser of what others write' \
-		'make bench           measure the whole way; JSON lines go to bench/results/' \
+		'make bench           every measurement beside every competitor; JSON lines go to bench/results/' \
+		'                     (PARTS=ways, ROUNDS=3, SHORT=1: 20 minutes, QUICK=1: three; bench/README.md)' \
 		'make bench-worker    how fast the worker is, beside what is possible and what is usual' \
 		'make bench-recording what recording costs the writer (PARTS=single, bulk, writers, ...: these)' \
 		'make bench-relay     how fast the relay is and what it costs (PARTS=latency, backlog, ...; QUICK=1)' \
@@ -361,12 +392,12 @@ help:
 		'sudo make test-deb   builds, installs, upgrades and purges them in a Debian of its own' \
 		'sudo make test-matrix   every test on Debian 13: PostgreSQL 17, RabbitMQ 4, Redis 8, Valkey' \
 		'make check-warnings  every source with gcc and clang, -Wall -Wextra -Werror' \
-		'make lint            includes, cppcheck, clang-tidy' \
-		'make format          clang-format' \
+		'make lint            includes, cppcheck, clang-tidy, shellcheck, perlcritic' \
+		'make format          clang-format (check-format: whether it would change anything)' \
 		'make compile_commands.json   for clangd' \
 		'make clean           remove what was built'
 
-.PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan \
+.PHONY: install-worker man install-man installcheck-databases units build-asan bench-programs deps test test-long check-asan \
 	check-model check-valgrind check-valgrind-worker check-cassert demo \
-	bench bench-worker bench-recording bench-relay fuzz check-warnings format lint help \
+	bench bench-deps bench-worker bench-recording bench-relay fuzz check-warnings format check-format lint help \
 	dist deps-dev deb test-deb test-matrix

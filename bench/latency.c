@@ -5,8 +5,7 @@
  *    latency commits TABLE COUNT   one change at a time: commit, then wait for the key to go. The clock
  *                                  starts when the server has acknowledged the commit and stops when
  *                                  Redis tells of the deletion (keyspace notification): no polling.
- *                                  A key that goes before the acknowledgement is here counts as gone at
- *                                  once. With BENCH_PUBLISH=1 this program itself publishes the key
+ *                                  A key that goes before the acknowledgement is here is gone at once. With BENCH_PUBLISH=1 this program itself publishes the key
  *                                  then, with a confirm: the floor.
  *    latency bulk TABLE COUNT      one UPDATE of COUNT rows; stops when the last key is gone.
  *
@@ -107,17 +106,25 @@ publish_key(Ends *ends, const char *key)
 	ends->tags++;
 }
 
+/* How long until the key was gone. */
+typedef struct Span
+{
+	int64_t since_sent_us;      /* since the statement was sent: nothing can flatter this one */
+	int64_t since_committed_us; /* since its commit was acknowledged */
+} Span;
+
 /* The confirm is taken last: the key may be gone before it is here. */
-static int64_t
+static Span
 measure_one(Ends *ends, int id)
 {
 	char    key[64];
 	char    sql[128];
-	int64_t committed_us, gone_us;
+	int64_t sent_us, committed_us, gone_us;
 
 	snprintf(key, sizeof(key), "blog:%d", id);
 	snprintf(sql, sizeof(sql), "UPDATE %s SET views = views + 1 WHERE id = %d", ends->table, id);
 	freeReplyObject(checked(ends->redis, redisCommand(ends->redis, "SET %s 1", key)));
+	sent_us = now_us();
 	run_sql(ends->postgres, sql);
 	committed_us = now_us();
 	if (ends->broker != NULL)
@@ -126,7 +133,7 @@ measure_one(Ends *ends, int id)
 	gone_us = now_us();
 	if (ends->broker != NULL)
 		broker_confirm_all(ends->broker, ends->tags, 1);
-	return gone_us - committed_us;
+	return (Span){gone_us - sent_us, gone_us - committed_us};
 }
 
 static void
@@ -136,9 +143,9 @@ measure_commits(const char *table, int count)
 					 .redis = connect_redis(),
 					 .subscription = connect_redis(),
 					 .table = table};
-	int64_t *times_us = calloc((size_t) count, sizeof(*times_us));
+	Span    *spans = calloc((size_t) count, sizeof(*spans));
 
-	if (times_us == NULL)
+	if (spans == NULL)
 		fail("out of memory");
 	if (getenv("BENCH_PUBLISH") != NULL)
 	{
@@ -153,18 +160,21 @@ measure_commits(const char *table, int count)
 	srandom(1);
 	for (int i = -WARM_UP_COUNT; i < count; i++)
 	{
-		int     id = FIRST_ROW + (i + WARM_UP_COUNT) % (LAST_ROW - FIRST_ROW + 1);
-		int64_t time_us = measure_one(&ends, id);
+		int  id = FIRST_ROW + (i + WARM_UP_COUNT) % (LAST_ROW - FIRST_ROW + 1);
+		Span span = measure_one(&ends, id);
 
 		if (i >= 0)
-			times_us[i] = time_us;
+			spans[i] = span;
 		pause_us(random() % MAX_PAUSE_US);
 	}
 	printf("{\"times_us\": [");
 	for (int i = 0; i < count; i++)
-		printf("%s%" PRId64, i == 0 ? "" : ", ", times_us[i]);
+		printf("%s%" PRId64, i == 0 ? "" : ", ", spans[i].since_committed_us);
+	printf("], \"since_sent_us\": [");
+	for (int i = 0; i < count; i++)
+		printf("%s%" PRId64, i == 0 ? "" : ", ", spans[i].since_sent_us);
 	printf("]}\n");
-	free(times_us);
+	free(spans);
 	if (ends.broker != NULL)
 		broker_close(ends.broker);
 	redisFree(ends.subscription);

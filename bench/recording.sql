@@ -12,6 +12,7 @@
 -- usual      another one there
 -- listen     lean, and a NOTIFY for each transaction: peers/plpgsql.sql as well
 -- pgq        PgQ's trigger in C: peers/pgq.sql, where PgQ is installed
+-- pto        what npm's pg-transactional-outbox stores: peers/transactional_outbox.sql
 -- columns    outbox.watch_columns(): a change of views is no reason
 -- of         by hand, AFTER UPDATE OF title
 -- whenever   by hand, WHEN (OLD.title IS DISTINCT FROM NEW.title)
@@ -23,7 +24,7 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['plain', 'watched', 'lean', 'usual', 'listen', 'pgq',
-                                    'columns', 'of', 'whenever'] LOOP
+                                    'pto', 'columns', 'of', 'whenever'] LOOP
         EXECUTE format('
             CREATE TABLE bench.%1$I (
                 id         bigint PRIMARY KEY,

@@ -86,29 +86,26 @@ copy_shared(OutboxSlot *slot)
 }
 
 bool
-destinations_count_parked(OutboxSlot *slot, int64 *destinations, int64 *events)
+destinations_look(OutboxSlot *slot, ParkedDestinations *parked)
 {
 	dsm_handle          handle = slot == NULL ? 0 : handle_of(slot);
 	dsm_segment        *segment = handle == 0 ? NULL : dsm_attach(handle);
 	SharedDestinations *shared;
 
-	*destinations = *events = 0;
+	memset(parked, 0, sizeof(*parked));
 	if (segment == NULL)
 		return false;
 	shared = dsm_segment_address(segment);
 	LWLockAcquire(&slot->text_lock, LW_SHARED);
-	/* Those that are parked come first. */
-	for (int i = 0; i < shared->count && shared->rows[i].is_parked; i++)
+	for (int i = 0; i < shared->count; i++)
 	{
-		(*destinations)++;
-		*events += shared->rows[i].parked;
-	}
-	/* One row stands for all those without a name: behind the others, so it is the last. */
-	if (shared->count > 0 && shared->rows[shared->count - 1].is_crowd &&
-		*destinations < shared->count)
-	{
-		(*destinations)++;
-		*events += shared->rows[shared->count - 1].parked;
+		const SharedDestination *row = &shared->rows[i];
+
+		if (!row->is_parked)
+			continue;
+		parked->events += row->parked;
+		if (parked->destinations++ == 0 || row->parked_since < parked->longest.parked_since)
+			parked->longest = *row;
 	}
 	LWLockRelease(&slot->text_lock);
 	dsm_detach(segment);

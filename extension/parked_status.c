@@ -3,23 +3,23 @@
  *    How much is parked and how much is dead, for those who look every few seconds.
  *
  * The relay knows what is parked and tells it in shared memory. What is dead it need not know: that is
- * counted in the index, up to MOST_COUNTED rows, so that a look costs the same whatever is there. Where
- * no relay has run since the server started, parked events are counted the same way.
+ * counted in the table, up to PARKED_COUNTED_MAX rows, so that a look costs the same whatever is there.
+ * Where no relay has run since the server started, parked events are counted the same way.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "destinations.h"
 #include "parked.h"
 #include "parked_status.h"
 #include "status.h"
-
-#define MOST_COUNTED 1000
 
 PG_FUNCTION_INFO_V1(outbox_parked_status);
 
@@ -27,60 +27,113 @@ enum
 {
 	STATUS_DESTINATIONS,
 	STATUS_EVENTS,
+	STATUS_SINCE,
 	STATUS_DEAD,
 	STATUS_COLUMNS
 };
 
-/* Do the two rows' destinations differ? `last` is the one before, empty at first. */
-static bool
-is_new_destination(TupleTableSlot *row, StringInfo last)
+static char *
+destination_name(const char *exchange, const char *routing_key)
 {
-	bool           is_null;
-	char          *exchange = TextDatumGetCString(slot_getattr(row, PARKED_TO_EXCHANGE, &is_null));
-	char          *key = TextDatumGetCString(slot_getattr(row, PARKED_TO_ROUTING_KEY, &is_null));
-	StringInfoData name;
-	bool           differs;
+	if (exchange[0] == '\0')
+		return psprintf("queue \"%s\"", routing_key);
+	return psprintf("exchange \"%s\", routing key \"%s\"", exchange, routing_key);
+}
 
-	initStringInfo(&name);
-	appendStringInfoString(&name, exchange);
-	appendStringInfoChar(&name, '\0');
-	appendStringInfoString(&name, key);
-	differs = name.len != last->len || memcmp(name.data, last->data, name.len) != 0;
-	pfree(last->data);
-	pfree(exchange);
-	pfree(key);
-	*last = name;
-	return differs;
+/* NULL where the column is. */
+static char *
+text_of(TupleTableSlot *row, AttrNumber column)
+{
+	bool  is_null;
+	Datum value = slot_getattr(row, column, &is_null);
+
+	return is_null ? NULL : TextDatumGetCString(value);
+}
+
+/* Rows that are dead, or that are not: how many, of how many destinations, and the first one. */
+typedef struct CountedRows
+{
+	int64       rows, destinations;
+	char       *first_name, *first_error;
+	TimestampTz first_at;
+} CountedRows;
+
+static CountedRows
+count_rows(bool dead)
+{
+	CountedRows counted = {0};
+	const char *last = "";
+	ParkedScan  scan;
+	bool        is_null;
+
+	parked_begin_all(&scan, GetActiveSnapshot(), AccessShareLock, dead);
+	while (counted.rows < PARKED_COUNTED_MAX && parked_next_row(&scan))
+	{
+		char *name = destination_name(text_of(scan.slot, PARKED_TO_EXCHANGE),
+		                              text_of(scan.slot, PARKED_TO_ROUTING_KEY));
+
+		if (counted.rows++ == 0)
+		{
+			counted.first_name = name;
+			counted.first_error = text_of(scan.slot, PARKED_REASON);
+			counted.first_at = DatumGetTimestampTz(
+				slot_getattr(scan.slot, PARKED_FIRST_FAILED_AT, &is_null));
+		}
+		/* They come destination by destination. */
+		if (strcmp(name, last) != 0)
+			counted.destinations++;
+		last = name;
+	}
+	parked_end(&scan);
+	return counted;
+}
+
+static const char *
+from_utf8(const char *text)
+{
+	char *copy = pstrdup(text);
+
+	return pg_any_to_server(copy, (int) strlen(copy), PG_UTF8);
 }
 
 static void
-count_rows(bool dead, int64 *destinations, int64 *events)
+set_parked(ParkedStatus *status, const ParkedDestinations *parked)
 {
-	StringInfoData last;
-	ParkedScan     scan;
+	const SharedDestination *longest = &parked->longest;
 
-	initStringInfo(&last);
-	*destinations = *events = 0;
-	parked_begin_all(&scan, GetActiveSnapshot(), AccessShareLock, dead);
-	while (*events < MOST_COUNTED && parked_next_row(&scan))
-	{
-		(*events)++;
-		if (is_new_destination(scan.slot, &last))
-			(*destinations)++;
-	}
-	parked_end(&scan);
-	pfree(last.data);
+	status->destinations = parked->destinations;
+	status->events = parked->events;
+	if (parked->destinations == 0)
+		return;
+	status->since = longest->parked_since;
+	status->error = longest->last_error[0] == '\0' ? NULL : pstrdup(longest->last_error);
+	if (!longest->is_crowd)
+		status->name = destination_name(from_utf8(longest->exchange), from_utf8(longest->routing_key));
 }
 
 void
-parked_status(OutboxSlot *slot, ParkedStatus *status)
+parked_look(OutboxSlot *slot, ParkedStatus *status)
 {
-	int64 ignored;
+	ParkedDestinations parked;
+	CountedRows        counted;
 
+	memset(status, 0, sizeof(*status));
 	PushActiveSnapshot(GetLatestSnapshot());
-	count_rows(true, &ignored, &status->dead);
-	if (!destinations_count_parked(slot, &status->destinations, &status->events))
-		count_rows(false, &status->destinations, &status->events);
+	counted = count_rows(true);
+	status->dead = counted.rows;
+	status->dead_name = counted.first_name;
+	status->dead_error = counted.first_error;
+	if (destinations_look(slot, &parked))
+		set_parked(status, &parked);
+	else
+	{
+		counted = count_rows(false);
+		status->destinations = counted.destinations;
+		status->events = counted.rows;
+		status->since = counted.first_at;
+		status->name = counted.first_name;
+		status->error = counted.first_error;
+	}
 	PopActiveSnapshot();
 }
 
@@ -92,9 +145,10 @@ outbox_parked_status(PG_FUNCTION_ARGS)
 	bool         nulls[STATUS_COLUMNS] = {false};
 	ParkedStatus status;
 
-	parked_status(shmem_mine(), &status);
+	parked_look(shmem_mine(), &status);
 	values[STATUS_DESTINATIONS] = Int64GetDatum(status.destinations);
 	values[STATUS_EVENTS] = Int64GetDatum(status.events);
+	status_set_time(values, nulls, STATUS_SINCE, status.since);
 	values[STATUS_DEAD] = Int64GetDatum(status.dead);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(type, values, nulls)));
 }

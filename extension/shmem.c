@@ -124,7 +124,8 @@ take_slot(Oid database)
 	slot->relay_latch = NULL;
 	slot->start_after_us = 0;
 	slot->broker[0] = slot->last_error[0] = '\0';
-	slot->last_error_at = slot->connected_at = slot->last_confirmed_at = 0;
+	slot->last_error_at = slot->connected_at = slot->last_confirmed_at = slot->stuck_since = 0;
+	memset(&slot->queue, 0, sizeof(slot->queue));
 	slot->position.valid = false;
 	memset(slot->rotation_blocked_since, 0, sizeof(slot->rotation_blocked_since));
 	pg_atomic_write_u32(&slot->current_table, 0);

@@ -56,6 +56,15 @@ typedef struct SharedPosition
 	uint64 xids[OUTBOX_MAX_POSITION_XIDS];
 } SharedPosition;
 
+/* What the broker said of outbox.queue when it was asked last: for monitors, and at their wish only. */
+typedef struct SharedQueue
+{
+	TimestampTz asked_at;   /* by a backend; 0: never */
+	TimestampTz looked_at;  /* the broker's answer; 0: none yet */
+	int64       messages, consumers; /* of the last look that had them */
+	char        problem[256]; /* its refusal; "": the figures are good */
+} SharedQueue;
+
 typedef struct OutboxSlot
 {
 	/* under OutboxShared.lock */
@@ -75,13 +84,15 @@ typedef struct OutboxSlot
 	pg_atomic_uint64 counters[RELAY_COUNTERS]; /* written by the relay */
 	pg_atomic_uint64 requested;     /* wait_published: numbers of requests */
 	pg_atomic_uint64 served;
-	ConditionVariable served_changed;
+	ConditionVariable served_changed; /* ... or queue.looked_at */
 
 	/* under text_lock: read by the views */
 	LWLock         text_lock;
 	char           broker[320];
 	char           last_error[512];
 	TimestampTz    last_error_at, connected_at, last_confirmed_at; /* 0: never */
+	TimestampTz    stuck_since; /* nothing can be sent: no connection, or blocked; 0: it can */
+	SharedQueue    queue;
 	SharedPosition position;
 	uint32         destinations; /* dsm_handle of the segment that destinations.h tells of; 0: none */
 	TimestampTz    rotation_blocked_since[EVENT_TABLES]; /* others hold its locks; 0: not known of any */
@@ -90,6 +101,7 @@ typedef struct OutboxSlot
 #define OUTBOX_COMMAND_RESTART 1u /* leave; the launcher starts a new relay, which looks for itself */
 #define OUTBOX_COMMAND_PARKED 2u  /* parked events were changed by hand: try what is left */
 #define OUTBOX_COMMAND_ROTATE 4u  /* empty what can be emptied, now */
+#define OUTBOX_COMMAND_QUEUE 8u   /* somebody wants to know how long the queue is */
 
 typedef struct OutboxShared
 {

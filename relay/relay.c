@@ -326,6 +326,8 @@ obey_commands(Relay *relay)
 		relay->parked_changed = true;
 	if (commands & OUTBOX_COMMAND_ROTATE)
 		relay->rotation_asked = true;
+	if ((commands & OUTBOX_COMMAND_QUEUE) && relay->broker != NULL)
+		broker_ask_queue(relay->broker);
 }
 
 /* Somebody discarded parked events, or wants them tried: they are counted anew, but not for each
@@ -467,6 +469,7 @@ turn(Relay *relay)
 	if (now_us >= rotation_due_us(relay))
 		rotate_if_due(relay, now_us);
 	report_publisher(relay->slot, relay->publisher, broker_address(relay->broker));
+	report_queue(relay->slot, broker_queue(relay->broker));
 	due_us = Min(due_us, report_destinations(relay->slot, relay->publisher, now_us));
 	due_us = Min(due_us, Min(broker_due_us(relay->broker), parked_due_us(relay)));
 	due_us = Min(due_us, Min(save_due_us(relay), rotation_due_us(relay)));

@@ -25,42 +25,45 @@ pass('the log names Sentinels and master');
 
 sub page { return HTTP::Tiny->new(timeout => 20)->get("http://127.0.0.1:$port/$_[0]")->{content} }
 
-my $audit = Outbox::FailOver->new(group => $group, broker => $broker,
+my $audit = Outbox::FailOver->new(group => $group, broker => $broker, keys => 30_000,
 	in_flight => sub { (page('metrics') =~ /^outbox_worker_in_flight_messages (\d+)/m)[0] });
 
-sub follows
+# Ways to lose a master, and what brings the old one back.
+my @ways = (
+	[ killed      => sub { $_[0]->kill9 },  sub { $_[0]->start } ],
+	[ 'asked for' => sub { ($group->sentinels)[0]->cli('SENTINEL', 'FAILOVER', $group->name) }, sub { } ],
+	[ frozen      => sub { $_[0]->freeze }, sub { $_[0]->thaw } ]);
+
+# A hundred times with `make test-long`.
+my $rounds = 10 * ($ENV{OUTBOX_TEST_ROUNDS} // 0) || @ways;
+my (@elected_s, @deleting_s, $published, $left, $touched);
+for my $round (1 .. $rounds)
 {
-	my ($what, $change) = @_;
-	my $result = $audit->change($change);
-	note sprintf '%s: elected after %.2f s, deleting %.2f s later, %d keys', $what, @$result{qw(elected_s deleting_s published)};
+	my ($what, $lose, $return) = @{ $ways[($round - 1) % @ways] };
+	my $old = $group->master;
+	my $result = $audit->change($lose);
+	note sprintf '%d, %s: elected after %.2f s, deleting %.2f s later, %d keys, %d left', $round, $what,
+	  @$result{qw(elected_s deleting_s published left)};
+	$return->($old);
+	poll_until('the old master to be a replica', sub { (eval { $old->cli('ROLE')->[0] } // '') eq 'slave' }, 30);
+	$group->wait_ready;
+	push @elected_s, $result->{elected_s};
+	push @deleting_s, $result->{deleting_s};
+	$published += $result->{published};
+	$left += $result->{left};
+	$touched += !$result->{untouched};
+	next if $rounds > @ways;
 	is($result->{left}, 0, "$what: every key that was published is gone from the new master");
 	ok($result->{untouched}, "$what: no other is");
 	cmp_ok($result->{deleting_s}, '<', 2, "$what: within 2 s of the election");
-	return $result->{new};
 }
-
-# Back as a replica, and everybody knows.
-sub join_again
-{
-	my ($server) = @_;
-	poll_until('the old master to be a replica', sub { (eval { $server->cli('ROLE')->[0] } // '') eq 'slave' }, 30);
-	$group->wait_ready;
-	return;
-}
-
-my ($old) = $group->master;
-follows('killed', sub { $old->kill9 });
-$old->start;
-join_again($old);
-
-$old = $group->master;
-follows('asked for', sub { ($group->sentinels)[0]->cli('SENTINEL', 'FAILOVER', 'cache') });
-join_again($old);
-
-$old = $group->master;
-follows('frozen', sub { $old->freeze });
-$old->thaw;
-join_again($old);
+@$_ = sort { $a <=> $b } @$_ for \@elected_s, \@deleting_s;
+diag sprintf '%d fail-overs, %d keys published, %d left; elected after %.2f s (median), %.2f s (longest); deleting %.2f s later (median), %.2f s (longest)',
+  $rounds, $published, $left, map { $_->[$#$_ / 2], $_->[-1] } \@elected_s, \@deleting_s
+  if $rounds > @ways;
+is($left, 0, "$rounds fail-overs: no key lost");
+is($touched, 0, '... and none deleted that nobody named');
+cmp_ok($deleting_s[-1], '<', 2, '... and deletions went on within 2 s of each election');
 
 is($worker->stop, 0, 'the worker ends in good order');
 $group->discard;

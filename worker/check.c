@@ -81,9 +81,9 @@ check_broker(const WorkerConfig *config)
 
 /* Until it works, or says why not: every wait of a connection has a limit of its own. */
 static bool
-check_redis(const WorkerConfig *config)
+check_cache(const WorkerConfig *config, const RedisUrl *url)
 {
-	CacheOptions options = {.url = &config->redis_url,
+	CacheOptions options = {.url = url,
 							.certificates = config->redis_certificates,
 							.key_prefix = "",
 							.seed = 1};
@@ -107,6 +107,16 @@ check_redis(const WorkerConfig *config)
 	printf("redis %s: %s\n", cache_name(cache), works ? "ok" : cache_problem(cache));
 	cache_free(cache);
 	return works;
+}
+
+static bool
+check_redis(const WorkerConfig *config)
+{
+	bool fine = true;
+
+	for (int i = 0; i < config->redis_url_count; i++)
+		fine = check_cache(config, &config->redis_urls[i]) && fine;
+	return fine;
 }
 
 int

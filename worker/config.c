@@ -18,7 +18,6 @@
 #define MAX_GIVEN 256 /* options on one command line */
 #define MAX_LIST_BYTES 8192
 #define MAX_OPTIONS 64
-#define ONE_REDIS "this version takes one; run a worker for each cache, with a queue of its own"
 
 typedef struct Given
 {
@@ -159,8 +158,6 @@ apply_line(WorkerConfig *config, const ConfigFile *file, const char *path, bool 
 		return complain(error, "%.300s:%d: \"%s\" cannot stand in a file", path, file->line,
 		                file->name);
 	again = &seen[option - options];
-	if (*again && strcmp(option->name, "redis-url") == 0)
-		return complain(error, "%.300s:%d: redis-url: " ONE_REDIS, path, file->line);
 	if (!*again && option->clear != NULL)
 		option->clear(config);
 	*again = true;
@@ -323,6 +320,15 @@ has_files(const TlsFiles *files)
 }
 
 bool
+config_redis_has_tls(const WorkerConfig *config)
+{
+	for (int i = 0; i < config->redis_url_count; i++)
+		if (config->redis_urls[i].tls)
+			return true;
+	return false;
+}
+
+bool
 config_amqp_has_tls(const WorkerConfig *config)
 {
 	for (int i = 0; i < config->amqp_url_count; i++)
@@ -351,8 +357,8 @@ check_combinations(const WorkerConfig *config, char *error)
 		return complain(error, "--amqp-ca-file, -cert-file, -key-file: no --amqp-url is amqps://");
 	if (config->amqp_tls.cert[0] == '\0' && has_external_login(config))
 		return complain(error, "--amqp-url: auth_mechanism=external needs --amqp-cert-file");
-	if (has_files(&config->redis_tls) && !config->redis_url.tls)
-		return complain(error, "--redis-ca-file, -cert-file, -key-file: --redis-url is not rediss://");
+	if (has_files(&config->redis_tls) && !config_redis_has_tls(config))
+		return complain(error, "--redis-ca-file, -cert-file, -key-file: no --redis-url is rediss://");
 	return true;
 }
 
@@ -369,12 +375,6 @@ config_load(WorkerConfig *config, int argc, char *const *argv,
 	outcome = take_arguments(given, &count, argc, argv, error);
 	if (outcome != CONFIG_RUN)
 		return outcome;
-	/* Several caches as one unit are to come; the last one alone would leave the others stale. */
-	if (count_given(given, count, option_find("redis-url", 9)) > 1)
-	{
-		complain(error, "--redis-url: " ONE_REDIS);
-		return CONFIG_BAD;
-	}
 	if (apply_layers(config, given, count, environment, error) &&
 	    check_combinations(config, error) && secrets_read(config, error))
 		return CONFIG_RUN;

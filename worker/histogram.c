@@ -37,6 +37,32 @@ histogram_add(Histogram *histogram, int64_t value_us)
 	histogram->sum_us += (uint64_t) value_us;
 }
 
+static uint64_t
+newest_count(const Histogram *histogram)
+{
+	return histogram->count < HISTOGRAM_RECENT ? histogram->count : HISTOGRAM_RECENT;
+}
+
+void
+histogram_join(Histogram *sum, const Histogram *const *parts, size_t count)
+{
+	uint64_t joined = 0;
+
+	for (size_t i = 0; i < count; i++)
+	{
+		for (size_t bucket = 0; bucket <= HISTOGRAM_BUCKETS; bucket++)
+			sum->counts[bucket] += parts[i]->counts[bucket];
+		sum->count += parts[i]->count;
+		sum->sum_us += parts[i]->sum_us;
+	}
+	/* Backwards from the newest, so that they end where count says. */
+	for (uint64_t age = 0; age < HISTOGRAM_RECENT; age++)
+		for (size_t i = 0; i < count && joined < HISTOGRAM_RECENT; i++)
+			if (age < newest_count(parts[i]))
+				sum->recent_us[(sum->count - ++joined) % HISTOGRAM_RECENT] =
+					parts[i]->recent_us[(parts[i]->count - 1 - age) % HISTOGRAM_RECENT];
+}
+
 static int
 compare(const void *a, const void *b)
 {

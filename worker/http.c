@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #define MAX_CONNECTIONS 16
 #define SILENCE_LIMIT_S 10
@@ -36,6 +37,7 @@ struct Http
 	const char        *name;
 	Answer            *answer;
 	int64_t            began_us;
+	int64_t            started_at_us; /* the same, since 1970 */
 	int64_t            looked_us; /* 0: never */
 	Page               page;
 	History            history;
@@ -117,7 +119,7 @@ static enum MHD_Result
 answer_metrics(struct MHD_Connection *connection, const Http *http)
 {
 	MqBuffer body = {0};
-	MqResult made = metrics_print(http->figures, &body);
+	MqResult made = metrics_print(http->figures, http->started_at_us, &body);
 
 	return answer_made(connection, METRICS_TEXT, made, &body);
 }
@@ -213,6 +215,28 @@ socket_address(const ListenAddress *address, struct sockaddr_storage *out)
 	v6->sin6_port = htons(address->port);
 }
 
+/* Our own, since what libmicrohttpd leaves in errno is not the reason. -1 on failure, with errno. */
+static int
+listen_at(const struct sockaddr_storage *where)
+{
+	socklen_t size = where->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	int       on = 1;
+	int       fd = socket(where->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int       reason;
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (where->ss_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	if (bind(fd, (const struct sockaddr *) where, size) == 0 && listen(fd, SOMAXCONN) == 0)
+		return fd;
+	reason = errno;
+	close(fd);
+	errno = reason;
+	return -1;
+}
+
 Http *
 http_new(const ListenAddress *address, const char *name, Answer *answer, int64_t now_us)
 {
@@ -220,12 +244,14 @@ http_new(const ListenAddress *address, const char *name, Answer *answer, int64_t
 	const union MHD_DaemonInfo *info = NULL;
 	struct sockaddr_storage     where;
 	unsigned                    flags = MHD_USE_EPOLL;
+	int                         fd;
 
 	if (http == NULL)
 		return NULL;
 	http->name = name;
 	http->answer = answer;
 	http->began_us = now_us;
+	http->started_at_us = wall_clock_us();
 	if (page_make(&http->page) != MQ_OK)
 	{
 		http_free(http);
@@ -235,9 +261,14 @@ http_new(const ListenAddress *address, const char *name, Answer *answer, int64_t
 	socket_address(address, &where);
 	if (where.ss_family == AF_INET6)
 		flags |= MHD_USE_IPv6;
-	errno = 0;
+	fd = listen_at(&where);
+	if (fd < 0)
+	{
+		http_free(http);
+		return NULL;
+	}
 	http->daemon =
-		MHD_start_daemon(flags, 0, NULL, NULL, take_request, http, MHD_OPTION_SOCK_ADDR, &where,
+		MHD_start_daemon(flags, 0, NULL, NULL, take_request, http, MHD_OPTION_LISTEN_SOCKET, fd,
 	                     MHD_OPTION_CONNECTION_LIMIT, (unsigned) MAX_CONNECTIONS,
 	                     MHD_OPTION_CONNECTION_TIMEOUT, (unsigned) SILENCE_LIMIT_S,
 	                     MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);
@@ -245,9 +276,8 @@ http_new(const ListenAddress *address, const char *name, Answer *answer, int64_t
 		info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	if (info == NULL)
 	{
-		if (errno == 0)
-			errno = EADDRINUSE;
 		http_free(http);
+		errno = ENOMEM;
 		return NULL;
 	}
 	http->epoll_fd = info->epoll_fd;

@@ -80,10 +80,10 @@ delete_all(Intake *intake, TagRef ref, const Invalidation *invalidation)
 	bool fine = true;
 
 	for (size_t i = 0; fine && i < invalidation_key_count(invalidation); i++)
-		fine = cache_add_key(intake->cache, invalidation_key(invalidation, i));
+		fine = caches_add_key(intake->caches, invalidation_key(invalidation, i));
 	for (size_t i = 0; fine && i < invalidation_pattern_count(invalidation); i++)
-		fine = cache_add_pattern(intake->cache, invalidation_pattern(invalidation, i));
-	return fine && cache_close_ticket(intake->cache, ref);
+		fine = caches_add_pattern(intake->caches, invalidation_pattern(invalidation, i));
+	return fine && caches_close_ticket(intake->caches, ref);
 }
 
 static void

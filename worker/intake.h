@@ -6,7 +6,7 @@
 #define WORKER_INTAKE_H
 
 #include "wire/session.h"
-#include "worker/cache.h"
+#include "worker/caches.h"
 #include "worker/config.h"
 #include "worker/dead_letter.h"
 #include "worker/invalidation.h"
@@ -18,7 +18,7 @@
 typedef struct Intake
 {
 	const WorkerConfig *config;
-	Cache              *cache;
+	Caches             *caches;
 	DeadLetters        *dead_letters;
 
 	/* private */

@@ -159,16 +159,25 @@ function judgeRelay(told, brokerDown, problems) {
             "SELECT * FROM outbox.destination WHERE state = 'parked';");
 }
 
-// Rows of outbox.health that say what nothing above has said.
+// What a check of outbox.health is about, and what is wrong where it is not ok.
+const CHECKS = {
+    relay: ['relay', 'The relay does not work.'], broker: ['relay', 'The relay has no connection to RabbitMQ.'],
+    destinations: ['relay', 'Some messages are not accepted.'], version: ['relay', 'Library and extension are of different versions.'],
+    lag: ['outbox', 'The outbox is behind.'], outbox_size: ['outbox', 'The outbox is large.'],
+    rotation: ['outbox', 'Published events cannot be removed.'], dead_letters: ['outbox', 'Some events are dead letters.'],
+    queue: ['queue', 'Something is wrong with the queue.'], workers: ['worker', 'A worker is missing.'],
+    canary: ['worker', 'The canary does not come through.'], watched: ['database', 'A watched table has a problem.'],
+};
+
+// Rows that say what nothing above has said. That nobody consumes is no news where it is our own trouble.
 function judgeHealth(told, problems) {
-    const part = (check) => (/relay|broker|parked|version/.test(check) ? 'relay'
-        : /queue/.test(check) ? 'queue' : /worker|consumer|canary/.test(check) ? 'worker'
-            : /watched/.test(check) ? 'database' : 'outbox');
+    const ours = problems.some((problem) => /queue|worker|redis/.test(problem.part) && problem.level === 'bad');
     for (const row of told.health || []) {
         const level = { critical: 'bad', warning: 'warn' }[row.status];
-        const at = part(row.check);
-        if (level && !problems.some((problem) => problem.part === at || (problem.part === 'queue' && at === 'relay')))
-            problems.push({ part: at, level, title: sentence(row.check), why: sentence(row.detail), hint: row.hint || '', code: '' });
+        const [part, title] = CHECKS[row.check] || ['outbox', `${row.check}: ${row.status}.`];
+        if (!level || (ours && /queue|worker/.test(part))) continue;
+        if (!problems.some((problem) => problem.part === part || (problem.part === 'queue' && part === 'relay')))
+            problems.push({ part, level, title, why: sentence(row.detail), hint: row.hint || '', code: '' });
     }
 }
 
@@ -538,7 +547,7 @@ function showHealth() {
     rows.forEach((row, i) => {
         const item = list.children[i] || list.appendChild(make('li', {}, make('span', { class: 'name' }), make('span'), make('span', { class: 'advice' })));
         set(item, 'data-level', LEVELS[row.status] || 'warn');
-        say(item.children[0], row.status === 'ok' ? row.check : `${row.check}: ${row.status}`);
+        say(item.children[0], `${String(row.check).replaceAll('_', ' ')}${row.status === 'ok' ? '' : `: ${row.status}`}`);
         say(item.children[1], row.detail || '');
         say(item.children[2], row.status === 'ok' ? '' : row.hint || '');
     });

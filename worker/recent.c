@@ -146,8 +146,9 @@ static void
 make_mark(Recent *recent, uint64_t offset, int64_t now_us)
 {
 	const RecentMark *last = mark_at(recent, recent->mark_count - 1);
+	bool              empty = recent->kept.head == NULL && recent->kept_patterns.head == NULL;
 
-	if (recent->mark_count == RECENT_MARKS ||
+	if (empty || recent->mark_count == RECENT_MARKS ||
 		(recent->mark_count > 0 && last->chunks == recent->chunks_added &&
 		 last->patterns == recent->patterns_added))
 		return;

@@ -1,13 +1,13 @@
 /*
  * sentinel.h
- *    The Sentinels of one group: all of them are asked, each second, who the master is.
+ *    The Sentinels of one group: all of them are asked, twice a second, who the master is.
  *
  * All, not one after another: which of two answers is the newer one shows only if both are there, and
  * a Sentinel that hangs costs nothing. Two commands each time: SENTINEL GET-MASTER-ADDR-BY-NAME knows a
  * fail-over soonest; SENTINEL MASTER tells the epoch of that answer, how many replicas there are and how
  * long a fail-over may take. A Sentinel that refuses the second is believed last (see claims.h).
  *
- * No subscription to +switch-master: it would save a part of a second, on a connection that has to be
+ * No subscription to +switch-master: it would save a quarter of a second, on a connection that has to be
  * watched all the same.
  */
 #ifndef WORKER_SENTINEL_H
@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SENTINEL_ASK_US ((int64_t) 1000000)
+#define SENTINEL_ASK_US ((int64_t) 500000)
 #define SENTINEL_HURRY_US ((int64_t) 200000)       /* while there is no master */
 #define SENTINEL_FIRST_ROUND_US ((int64_t) 1000000) /* for all to answer, before one is believed */
 #define SENTINEL_DOWN_AFTER_US ((int64_t) 30000000) /* where none tells it: its default */

@@ -9,7 +9,7 @@
 #include "worker/worker.h"
 
 #include "wire/stream.h"
-#include "worker/cache.h"
+#include "worker/caches.h"
 #include "worker/consumer.h"
 #include "worker/dead_letter.h"
 #include "worker/intake.h"
@@ -56,7 +56,7 @@ typedef struct Worker
 	int                 signal_fd;
 	WorkerState         state;
 	Consumer           *consumer;
-	Cache              *cache;
+	Caches             *caches;
 	DeadLetters        *dead_letters;
 
 	int64_t now_us; /* of this turn */
@@ -119,14 +119,14 @@ log_state(const Worker *worker)
 	case STATE_STARTING:
 	case STATE_CONSUMING:
 		log_line(LEVEL_INFO, name, "queue", worker->config->queue, "broker",
-				 consumer_broker(worker->consumer), "redis", cache_name(worker->cache), NULL);
+				 consumer_broker(worker->consumer), "redis", caches_name(worker->caches), NULL);
 		break;
 	case STATE_WAITING_FOR_BROKER:
 		log_line(LEVEL_WARNING, name, "broker", consumer_broker(worker->consumer), "reason",
 				 worker->broker_trouble.reason, NULL);
 		break;
 	case STATE_WAITING_FOR_REDIS:
-		log_line(LEVEL_WARNING, name, "redis", cache_name(worker->cache), "reason",
+		log_line(LEVEL_WARNING, name, "redis", caches_name(worker->caches), "reason",
 				 worker->redis_trouble.reason, NULL);
 		break;
 	case STATE_STOPPING:
@@ -156,7 +156,7 @@ update_state(Worker *worker)
 static void
 tell_side_troubles(Worker *worker)
 {
-	const char *scan = cache_scan_problem(worker->cache);
+	const char *scan = caches_scan_problem(worker->caches);
 	const char *letters = dead_letters_problem(worker->dead_letters);
 
 	if ((scan[0] != '\0') != worker->scan_refused)
@@ -179,14 +179,14 @@ tell_side_troubles(Worker *worker)
 static bool
 redis_is_usable(const Worker *worker)
 {
-	return cache_health(worker->cache) == CACHE_WORKS;
+	return caches_health(worker->caches) == CACHE_WORKS;
 }
 
 /* What the cache tells of itself, against what was known of it. */
 static void
 mind_redis(Worker *worker)
 {
-	const char *problem = cache_problem(worker->cache);
+	const char *problem = caches_problem(worker->caches);
 
 	if (problem[0] != '\0' && strcmp(problem, worker->redis_trouble.reason) != 0)
 		side_failed(worker, &worker->redis_trouble, problem);
@@ -227,11 +227,11 @@ tell_deleted(void *context, MqBytes key)
 static bool
 redis_turn(Worker *worker)
 {
-	bool   busy = cache_step(worker->cache, worker->now_us);
+	bool   busy = caches_step(worker->caches, worker->now_us);
 	TagRef ref;
 
 	mind_redis(worker);
-	while (cache_next_done(worker->cache, &ref))
+	while (caches_next_done(worker->caches, &ref))
 		message_done(worker, ref);
 	consumer_ack(worker->consumer);
 	return busy;
@@ -244,14 +244,14 @@ is_hungry(const Worker *worker)
 {
 	size_t limit = redis_is_usable(worker) ? MAX_WAITING_BYTES : MAX_KEPT_BYTES;
 
-	return cache_waiting_bytes(worker->cache) < limit &&
+	return caches_waiting_bytes(worker->caches) < limit &&
 		   !dead_letters_is_full(worker->dead_letters);
 }
 
 static void
 forget_deliveries(Worker *worker)
 {
-	cache_forget(worker->cache);
+	caches_forget(worker->caches);
 	dead_letters_forget(worker->dead_letters);
 }
 
@@ -262,7 +262,7 @@ wants_to_consume(const Worker *worker)
 		return false;
 	if (worker->config->dry_run)
 		return true;
-	switch (cache_health(worker->cache))
+	switch (caches_health(worker->caches))
 	{
 	case CACHE_AWAY:
 		return false;
@@ -374,7 +374,7 @@ take_stop_request(Worker *worker)
 	if (worker->stop_requests++ > 0)
 		return;
 	worker->stop_due_us = worker->now_us + worker->config->stop_timeout_us;
-	cache_hurry(worker->cache);
+	caches_hurry(worker->caches);
 }
 
 /* SIGHUP: passwords and certificates, for connections to come. */
@@ -390,7 +390,7 @@ reload_secrets(Worker *worker)
 		return;
 	}
 	log_line(LEVEL_INFO, "reloaded", NULL);
-	cache_renew(worker->cache, &config->redis_url, config->redis_certificates);
+	caches_renew(worker->caches, config->redis_urls, config->redis_certificates);
 	consumer_hurry(worker->consumer);
 }
 
@@ -422,7 +422,7 @@ may_leave(const Worker *worker)
 	if (consumer_outstanding(worker->consumer) > 0 &&
 		(redis_is_usable(worker) || dead_letters_count(worker->dead_letters) > 0))
 		return false;
-	if (cache_has_second(worker->cache) && redis_is_usable(worker))
+	if (caches_has_second(worker->caches))
 		return false;
 	return consumer_is_quiet(worker->consumer);
 }
@@ -458,7 +458,7 @@ static void
 worker_figures(void *context, Figures *figures)
 {
 	const Worker           *worker = context;
-	const DeletionCounters *counters = cache_counters(worker->cache);
+	const DeletionCounters *counters = caches_counters(worker->caches);
 
 	*figures = (Figures){
 		.state = state_names[worker->state],
@@ -473,11 +473,11 @@ worker_figures(void *context, Figures *figures)
 		.broker = worker->broker_side,
 		.redis = worker->redis_side,
 		.broker_words = {consumer_broker(worker->consumer), words_of(&worker->broker_trouble)},
-		.redis_words = {cache_name(worker->cache), words_of(&worker->redis_trouble)},
+		.redis_words = {caches_name(worker->caches), words_of(&worker->redis_trouble)},
 		.queue = worker->config->queue,
-		.patterns_trouble = cache_scan_problem(worker->cache),
+		.patterns_trouble = caches_scan_problem(worker->caches),
 		.letters_trouble = dead_letters_problem(worker->dead_letters),
-		.waiting_bytes = cache_waiting_bytes(worker->cache),
+		.waiting_bytes = caches_waiting_bytes(worker->caches),
 		.delay = &worker->delay,
 		.redis_time = &counters->round_trip,
 	};
@@ -520,7 +520,7 @@ next_due_us(const Worker *worker)
 {
 	int64_t due_us = consumer_due_us(worker->consumer);
 
-	due_us = earlier(due_us, cache_due_us(worker->cache));
+	due_us = earlier(due_us, caches_due_us(worker->caches));
 	due_us = earlier(due_us, dead_letters_due_us(worker->dead_letters));
 	due_us = earlier(due_us, onlookers_due_us(&worker->onlookers, worker->now_us));
 	due_us = earlier(due_us, ask_queue_due_us(worker));
@@ -547,7 +547,7 @@ wait_for_events(Worker *worker, bool busy)
 	count += polled_add(fds + count, dead_letters_fd(worker->dead_letters),
 						dead_letters_wants(worker->dead_letters));
 	count += polled_add(fds + count, onlookers_fd(&worker->onlookers), STREAM_WANT_READ);
-	count += cache_poll(worker->cache, fds + count, POLLED - count);
+	count += caches_poll(worker->caches, fds + count, POLLED - count);
 	if (due_us != STREAM_NEVER)
 		wait_ms = due_us <= worker->now_us ? 0 : (due_us - worker->now_us + 999) / 1000;
 	if (wait_ms > 60000)
@@ -565,7 +565,7 @@ turn(Worker *worker)
 	bool busy = redis_turn(worker);
 
 	busy |= consumer_turn(worker);
-	cache_send(worker->cache, worker->now_us);
+	caches_send(worker->caches, worker->now_us);
 	busy |= dead_letters_turn(worker);
 	mind_absence(worker);
 	if (wants_to_consume(worker))
@@ -594,8 +594,7 @@ static bool
 worker_open(Worker *worker)
 {
 	uint64_t     seed = (uint64_t) getpid() << 32 ^ (uint64_t) mq_clock_us();
-	CacheOptions options = {.url = &worker->config->redis_url,
-							.certificates = worker->config->redis_certificates,
+	CacheOptions options = {.certificates = worker->config->redis_certificates,
 							.key_prefix = worker->config->key_prefix,
 							.second_delete_us = worker->config->second_delete_us,
 							.seed = seed + 1,
@@ -605,15 +604,16 @@ worker_open(Worker *worker)
 	worker->now_us = mq_clock_us();
 	worker->redis_away_since_us = worker->now_us;
 	worker->consumer = consumer_new(worker->config, seed);
-	worker->cache = cache_new(&options);
+	worker->caches =
+		caches_new(&options, worker->config->redis_urls, worker->config->redis_url_count);
 	worker->dead_letters = dead_letters_new(worker->config, seed + 2);
-	if (worker->consumer == NULL || worker->cache == NULL || worker->dead_letters == NULL)
+	if (worker->consumer == NULL || worker->caches == NULL || worker->dead_letters == NULL)
 	{
 		worker_fail(worker, "out of memory");
 		return false;
 	}
 	worker->intake = (Intake){.config = worker->config,
-							  .cache = worker->cache,
+							  .caches = worker->caches,
 							  .dead_letters = worker->dead_letters};
 	return open_onlookers(worker);
 }
@@ -627,13 +627,13 @@ worker_close(Worker *worker)
 		dead_letters_free(worker->dead_letters);
 	consumer_free(worker->consumer);
 	intake_free(&worker->intake);
-	cache_free(worker->cache);
+	caches_free(worker->caches);
 }
 
 static void
 log_stopped(const Worker *worker)
 {
-	const DeletionCounters *counters = cache_counters(worker->cache);
+	const DeletionCounters *counters = caches_counters(worker->caches);
 	char                    messages[24], keys[24], dead[24];
 
 	snprintf(messages, sizeof(messages), "%llu", (unsigned long long) worker->messages);

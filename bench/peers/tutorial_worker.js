@@ -12,6 +12,7 @@ async function main() {
     await redis.del(...JSON.parse(message.content).keys);
     channel.ack(message);
   });
+  console.log('ready');
 }
 
 main();

@@ -16,6 +16,7 @@ package Bench::Frame;
 use strict;
 use warnings;
 use Cwd ();
+use Exporter 'import';
 use File::Basename ();
 use JSON::PP ();
 use POSIX ();
@@ -23,7 +24,13 @@ use Outbox::Run;
 use Outbox::Tree;
 use Outbox::Wait;
 
+our @EXPORT = qw(sized);
+
 my $json = JSON::PP->new->canonical;
+
+# Of what a run is in full, with SHORT=1, with QUICK=1 and with SMOKE=1.
+sub scale { return $ENV{SMOKE} ? 3 : $ENV{QUICK} ? 2 : $ENV{SHORT} ? 1 : 0 }
+sub sized { return $_[ scale() ] }
 
 # Named arguments: name, files (of the checkout, copied into the folder), node (packages of
 # peers/package.json are needed), run (called with this object).
@@ -142,11 +149,43 @@ sub start_server
 	return $server;
 }
 
+# Whether this extension can be created there.
+sub has_extension
+{
+	my ($self, $name) = @_;
+	my $folder = Outbox::Tree::output('pg_config', '--sharedir');
+	chomp $folder;
+	return -e "$folder/extension/$name.control" ? 1 : 0;
+}
+
+# What is measured, into every result and onto the terminal.
+sub introduce
+{
+	my ($self, $server) = @_;
+	my $common = $self->{common};
+	@$common{qw(version settings)} = @$server{qw(version settings)};
+	print "$common->{version}\n$common->{machine}\n";
+	print join(', ', map { "$_ = $common->{settings}{$_}" } sort keys %{ $common->{settings} }), "\n\n";
+	return;
+}
+
 # Output of one of our programs.
 sub ask
 {
 	my ($self, $program, @arguments) = @_;
 	return $json->decode(Outbox::Tree::output($self->program($program), @arguments));
+}
+
+# Runs the parts that were chosen. The suite tells by these lines how far it is.
+sub run_parts
+{
+	my ($self, $part, @names) = @_;
+	for my $name (@names)
+	{
+		print "==> $name\n" if $ENV{BENCH_PROGRESS};
+		$part->{$name}->();
+	}
+	return;
 }
 
 # Keeps a result: name, and figures.

@@ -68,6 +68,9 @@ sub is_slow  { return $ways{ $_[1] }{slow} }
 sub has_table { return defined $ways{ $_[1] }{table} }
 sub deletes  { my ($self, $way) = @_; return $way !~ /none$/ && $way ne 'node' }
 sub records  { return $_[1] =~ /^(?:ours|poll|pgq|pto_poll|pto_log)$/ }
+
+# More than so many would take minutes.
+sub most_events { return $_[1] =~ /^pto/ ? 10_000 : ~0 }
 sub counts_published { return $_[1] =~ /^(?:ours|poll)$/ }
 
 # ---- servers -------------------------------------------------------------------------------------
@@ -102,9 +105,7 @@ sub start
 	$self->start_servers($has_pgq);
 	$self->use_server('bench');
 	$self->start_worker;
-	my $common = $frame->{common};
-	print "$common->{version}\n$common->{machine}\n";
-	print join(', ', map { "$_ = $common->{settings}{$_}" } sort keys %{ $common->{settings} }), "\n";
+	$frame->introduce($self->{server});
 	return $self;
 }
 
@@ -114,8 +115,6 @@ sub start_servers
 	my $frame = $self->{frame};
 	my @files = map { $frame->file($_) } 'recording.sql', 'plpgsql.sql', $has_pgq ? 'pgq.sql' : ();
 	my $server = $frame->start_server('serve_ways', $self->{broker}->url, @files, $frame->file('ways.sql'));
-	$frame->{common}{version} = $server->{version};
-	$frame->{common}{settings} = $server->{settings};
 	$frame->{common}{versions} = {
 		postgresql => $server->{version} =~ /^PostgreSQL (\S+)/,
 		rabbitmq   => package_version('rabbitmq-server'),
@@ -124,9 +123,25 @@ sub start_servers
 		node       => program_version('node', '--version'),
 		linux      => program_version('uname', '-r') };
 	$self->{servers}{bench} = $server;
+	return unless grep { $ways{$_}{logical} } $self->names;
 	$self->{servers}{logical} = $frame->start_server('serve_logical', map { $frame->file($_) }
-		'recording.sql', 'transactional_outbox.sql') if grep { $ways{$_}{logical} } $self->names;
+		'recording.sql', 'transactional_outbox.sql');
+	$self->use_server('logical');
+	local %ENV = (%ENV, $self->node_env);
+	Outbox::Tree::run('node', $frame->file('transactional_outbox.js'), 'setup');
 	return;
+}
+
+# What Node's client goes by.
+sub node_env
+{
+	my ($self) = @_;
+	return (
+		PGHOST     => $self->{server}{host},
+		PGPORT     => $self->{server}{port},
+		PGDATABASE => 'bench',
+		PGUSER     => scalar getpwuid($>),
+		NODE_PATH  => $self->{frame}->folder . '/files/node_modules');
 }
 
 sub use_server
@@ -144,9 +159,8 @@ sub use_server
 
 sub has_pgq
 {
-	my $folder = Outbox::Tree::output('pg_config', '--sharedir');
-	chomp $folder;
-	return -e "$folder/extension/pgq.control" && program_version('pgqd', '-V');
+	my ($self) = @_;
+	return $self->{frame}->has_extension('pgq') && program_version('pgqd', '-V');
 }
 
 sub package_version
@@ -233,6 +247,18 @@ sub end
 	my $outbox = $ways{$way}{outbox};
 	$self->sql("TRUNCATE $outbox") if $outbox;
 	$self->sql('SELECT bench.new_queue()') if $way eq 'pgq';
+	$self->drop_slot if $way eq 'pto_log';
+	return;
+}
+
+# Its sender may take a moment to notice that the listener is gone.
+sub drop_slot
+{
+	my ($self) = @_;
+	poll_until('the slot to be free', sub {
+		$self->sql(q(SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots));
+		return 1;
+	});
 	return;
 }
 
@@ -244,7 +270,7 @@ sub start_part
 	my $log = "$work/" . ($part =~ tr/ /_/r) . '.log';
 	unlink $log;
 	my $process = Outbox::Process->start(name => $part, dir => $work, log => $log, command => \@command,
-		env => { PGAPPNAME => "peer $part", NODE_PATH => $self->{frame}->folder . '/files/node_modules' });
+		env => { PGAPPNAME => "peer $part", $self->node_env });
 	push @{ $self->{processes} }, $process;
 	poll_until("$part to be ready", sub {
 		die $process->log_tail unless $process->alive;
@@ -314,8 +340,8 @@ sub start_tutorial
 	local $ENV{OUTBOX_AMQP_URL} = $self->{broker}->url;
 	local $ENV{OUTBOX_REDIS_URL} = $self->{redis}->url;
 	local $ENV{OUTBOX_QUEUE} = QUEUE;
-	my $process = $self->start_part('tutorial worker', 'node', $self->{frame}->file('tutorial_worker.js'));
-	$self->{parts}{worker} = [ $process->pid ];
+	$self->start_part('tutorial worker', 'node', $self->{frame}->file('tutorial_worker.js'));
+	$self->{parts}{worker} = delete $self->{parts}{'tutorial worker'};
 	return;
 }
 
@@ -396,7 +422,7 @@ sub write
 sub app
 {
 	my ($self, @arguments) = @_;
-	local $ENV{NODE_PATH} = $self->{frame}->folder . '/files/node_modules';
+	local %ENV = (%ENV, $self->node_env);
 	return JSON::PP::decode_json(Outbox::Tree::output('node', $self->{frame}->file('app.js'), @arguments));
 }
 
@@ -433,6 +459,13 @@ sub waiting
 	return 0;
 }
 
+# Published so far, by a relay that puts several events into one message.
+sub messages
+{
+	my ($self, $way) = @_;
+	return $way eq 'ours' ? $self->sql('SELECT messages FROM outbox.relay') : 0;
+}
+
 # A backlog of so many transactions that change so many keys, then all that a way has at work. The clock
 # runs from the relay's start (or outbox.resume()) to the last key.
 sub drain
@@ -450,6 +483,7 @@ sub drain
 		poll_until('the relay to pause', sub { $self->sql('SELECT state FROM outbox.relay') eq 'paused' });
 	}
 	$self->start_ticker if $way eq 'pgq';
+	$self->sql(q(SELECT pg_create_logical_replication_slot('bench_slot', 'pgoutput'))) if $way eq 'pto_log';
 	my $procedure = 'bench.record_' . ($way eq 'ours' ? 'watched' : $way eq 'poll' ? 'lean' : $way =~ s/_.*//r);
 	local $ENV{PGOPTIONS} = "-c bench.keys=$distinct";
 	my $recorded = $frame->ask('relay', 'record', 8, $events, $procedure);
@@ -462,7 +496,6 @@ sub drain
 		$self->start_part('relay', $frame->program('peers/relay'), 'pgq', 'bench', INTERVAL_MS);
 	}
 	else { $self->begin($way) }
-	my $published_s;
 	if ($distinct == $events)
 	{
 		$frame->ask('worker', 'drain', $redis_port, $events);

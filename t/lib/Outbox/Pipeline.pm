@@ -56,6 +56,8 @@ sub work_folder
 {
 	my $base = $ENV{OUTBOX_WORK} or die "run tests by: make test T=$0\n";
 	my $name = File::Basename::basename($0, '.pl');
+	# Node tests of several kinds have a run.pl each, named by its folder.
+	$name = File::Basename::basename(File::Basename::dirname($0)) if $name eq 'run';
 	my $dir = "$base/$name";
 	mkdir $dir;
 	return $dir;

@@ -27,11 +27,12 @@ sub new
 		conf          => $arg{conf} // '',
 		count         => $arg{sentinels} // 3,
 	}, $class;
-	my @options = @{ $arg{options} // [] };
+	# A replica is served at once, not after 5 s in which others might come.
+	my @options = (@{ $arg{options} // [] }, '--repl-diskless-sync-delay', 0);
 	my $first = Outbox::Redis->new(dir => "$arg{dir}/redis0", options => [@options]);
 	$self->{servers} = [ $first,
 		map { Outbox::Redis->new(dir => "$arg{dir}/redis$_",
-			options => [ @options, '--replicaof', '127.0.0.1', $first->port, '--repl-diskless-sync-delay', 0 ]) }
+			options => [ @options, '--replicaof', '127.0.0.1', $first->port ]) }
 		  1 .. $arg{replicas} // 2 ];
 	return $self;
 }
@@ -64,7 +65,7 @@ sub new_sentinel
 	print $file <<"CONF";
 sentinel monitor $name 127.0.0.1 $port $quorum
 sentinel down-after-milliseconds $name $self->{down_after_ms}
-sentinel failover-timeout $name 3000
+sentinel failover-timeout $name 1000
 sentinel parallel-syncs $name 2
 $conf
 CONF
