@@ -233,20 +233,26 @@ sub wait_empty
 	return 1;
 }
 
-# redis-cli --cluster, with these words behind it: its output.
-sub manage
+# redis-cli --cluster finds nothing to complain of: only then does it move slots.
+sub wait_agreed
 {
-	my ($self, @words) = @_;
-	my $output = '';
-	IPC::Run::run([ 'redis-cli', '--cluster', @words ], '<', \undef, '>&', \$output)
-	  or croak "redis-cli --cluster @words:\n$output";
-	return $output;
+	my ($self) = @_;
+	my ($master) = $self->masters;
+	poll_until(
+		'the nodes to agree',
+		sub {
+			my $output = '';
+			IPC::Run::run([ 'redis-cli', '--cluster', 'check', address($master) ],
+				'<', \undef, '>&', \$output) && $output !~ /ERR|WARNING/ or die $output;
+		});
+	return;
 }
 
-# All slots of one node go to another, some at a time, under way when this returns: a handle.
+# So many slots of one node go to another, under way when this returns: a handle.
 sub begin_reshard
 {
 	my ($self, $from, $to, $slots) = @_;
+	$self->wait_agreed;
 	my @command = (
 		'redis-cli', '--cluster', 'reshard', address($from), '--cluster-from', $self->id($from),
 		'--cluster-to', $self->id($to), '--cluster-slots', $slots, '--cluster-yes');
