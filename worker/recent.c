@@ -140,11 +140,11 @@ recent_add(Recent *recent, ChunkQueue *spare, const Chunk *chunk)
 {
 	if (recent->keep_us == 0)
 		return;
-	if (chunk->count > DELETION_CHUNK_KEYS / 2)
+	if (chunk->count > CHUNK_KEYS / 2 && chunk->form == spare->form)
 		add_whole(recent, spare, chunk);
 	else
 		add_keys(recent, spare, chunk);
-	while (recent->held_bytes > RECENT_MAX_BYTES && recent->kept.head != recent->kept.tail)
+	while (recent->held_bytes > recent->max_bytes && recent->kept.head != recent->kept.tail)
 		forget_chunk(recent, spare);
 }
 
@@ -229,6 +229,12 @@ bool
 recent_has_again(const Recent *recent)
 {
 	return recent->again.head != NULL || recent->again_patterns.head != NULL;
+}
+
+bool
+recent_has_kept(const Recent *recent)
+{
+	return recent->kept.head != NULL || recent->kept_patterns.head != NULL;
 }
 
 Chunk *
