@@ -6,6 +6,7 @@
 #include "worker/chunks.h"
 #include "worker/deletion.h"
 #include "worker/refusal.h"
+#include "worker/role.h"
 #include "worker/second.h"
 
 #include <setjmp.h>
@@ -762,6 +763,95 @@ second_deletions_are_bounded(void **state)
 	chunks_free(&spare);
 }
 
+/* ---- what another server may not have (recent.h) ---- */
+
+static int
+setup_recent(void **state)
+{
+	if (with_prefix("pre*:") != 0)
+		return 1;
+	deletion_keep_recent(deletion, 60000000);
+	return 0;
+}
+
+static void
+what_was_answered_is_sent_again_after_a_loss(void **state)
+{
+	key("a");
+	message(1);
+	expect_sent("UNLINK pre*:a", NULL);
+	integer(1);
+	expect_done(1);
+	key("b");
+	message(2);
+	expect_sent("UNLINK pre*:b", NULL);
+	deletion_lost(deletion, DELETION_NODE);
+	assert_true(deletion_has_again(deletion));
+	expect_sent("UNLINK pre*:a", "UNLINK pre*:b", NULL);
+	deletion_lost(deletion, DELETION_NODE); /* the next one dies, too */
+	expect_sent("UNLINK pre*:a", "UNLINK pre*:b", NULL);
+	integer(1);
+	expect_none_done(); /* it was done before */
+	integer(1);
+	expect_done(2);
+	assert_false(deletion_has_again(deletion));
+	deletion_lost(deletion, DELETION_NODE);
+	expect_sent("UNLINK pre*:a pre*:b", NULL);
+	integer(0);
+	expect_none_done();
+}
+
+static void
+what_every_replica_has_is_not_sent_again(void **state)
+{
+	Role role = {.is_master = true, .offset = 100, .replicas = 1, .acknowledged = 50};
+
+	key("a");
+	message(1);
+	expect_sent("UNLINK pre*:a", NULL);
+	integer(1);
+	deletion_replicas(deletion, DELETION_NODE, &role, true, now_us);
+	key("b");
+	message(2);
+	expect_sent("UNLINK pre*:b", NULL);
+	integer(1);
+	role = (Role){.is_master = true, .offset = 200, .replicas = 1, .acknowledged = 100};
+	deletion_replicas(deletion, DELETION_NODE, &role, true, now_us);
+	deletion_lost(deletion, DELETION_NODE);
+	expect_sent("UNLINK pre*:b", NULL);
+	integer(1);
+}
+
+static void
+patterns_are_scanned_again_behind_those_of_messages(void **state)
+{
+	pattern("p:*");
+	message(1);
+	expect_sent("SCAN 0 MATCH pre\\*:p:* COUNT 500", NULL);
+	step("0", "pre*:p:1", NULL);
+	expect_sent("UNLINK pre*:p:1", NULL);
+	integer(1);
+	expect_done(1);
+	pattern("q:*");
+	message(2);
+	deletion_lost(deletion, DELETION_NODE);
+	expect_sent("SCAN 0 MATCH pre\\*:q:* COUNT 500", "UNLINK pre*:p:1", NULL);
+	step("0", NULL);
+	expect_done(2);
+	integer(0);
+	expect_sent("SCAN 0 MATCH pre\\*:p:* COUNT 500", NULL);
+	/* The broker forgets us: nobody will send it again. */
+	deletion_forget(deletion);
+	assert_true(deletion_has_again(deletion));
+	step("7", NULL); /* late */
+	expect_sent("SCAN 0 MATCH pre\\*:p:* COUNT 500", NULL);
+	step("0", "pre*:p:2", NULL);
+	expect_sent("UNLINK pre*:p:2", NULL);
+	integer(1);
+	expect_none_done();
+	assert_false(deletion_has_again(deletion));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -789,6 +879,12 @@ main(void)
 		TEST(replies_are_classified),
 		TEST(errors_do_not_show_keys),
 		TEST(random_faults_lose_no_key),
+		cmocka_unit_test_setup_teardown(what_was_answered_is_sent_again_after_a_loss, setup_recent,
+										teardown),
+		cmocka_unit_test_setup_teardown(what_every_replica_has_is_not_sent_again, setup_recent,
+										teardown),
+		cmocka_unit_test_setup_teardown(patterns_are_scanned_again_behind_those_of_messages,
+										setup_recent, teardown),
 		cmocka_unit_test_setup_teardown(keys_are_deleted_a_second_time, setup_second, teardown),
 		cmocka_unit_test_setup_teardown(second_deletions_of_one_moment_are_joined_and_none_is_early,
 										setup_second, teardown),
