@@ -280,7 +280,7 @@ bench-deps:
 
 # PARTS: single, bulk, writers, selective, instructions; without it the first four.
 bench-worker: deps
-	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' MEMORY='$(MEMORY)' bench/worker
+	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' MEMORY='$(MEMORY)' CLUSTER='$(CLUSTER)' bench/worker
 
 bench-recording: deps
 	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' ROUNDS='$(ROUNDS)' bench/recording
