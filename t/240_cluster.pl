@@ -1,4 +1,4 @@
-# F41: Redis Cluster: every key is deleted by the node that owns it, patterns by all masters; a node that is
+# Redis Cluster: every key is deleted by the node that owns it, patterns by all masters; a node that is
 # away holds up its own keys only; what is not a cluster, or not to be used as one, is said and waited for.
 
 use strict;
