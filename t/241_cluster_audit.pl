@@ -1,4 +1,4 @@
-# F42: Redis Cluster under load: masters are killed, frozen and relieved by their replicas, all slots move
+# Redis Cluster under load: masters are killed, frozen and relieved by their replicas, all slots move
 # to a node that joins, and that one leaves: no key outlives its invalidation.
 
 use strict;

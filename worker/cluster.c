@@ -777,7 +777,8 @@ cluster_due_us(const Cluster *cluster)
 		if (!is_usable(cluster, i))
 			continue;
 		due_us = earlier(due_us, deletion_due_us(cluster->deletion, i));
-		if (!cluster->nodes[i]->role_asked && deletion_keeps_recent(cluster->deletion, i))
+		if (!cluster->nodes[i]->role_asked && deletion_keeps_recent(cluster->deletion, i) &&
+			deletion_in_flight(cluster->deletion, i) < DELETION_WINDOW)
 			due_us = earlier(due_us, cluster->nodes[i]->role_due_us);
 	}
 	if (cluster->survey_map == 0 && deletion_wants_survey(cluster->deletion) &&
