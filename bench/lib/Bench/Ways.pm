@@ -374,6 +374,13 @@ sub woken
 		keys %{ $self->{parts} } };
 }
 
+sub pids_to_profile
+{
+	my ($self) = @_;
+	my ($postmaster) = Bench::Frame::slurp("$self->{server}{data}/postmaster.pid") =~ /^(\d+)/;
+	return ($postmaster, $self->{worker}->pid);
+}
+
 # Memory of its own, by part: kB. Of a program with nothing of the server's the most it ever had; of the
 # server's processes what is theirs alone now.
 sub memory_kb
@@ -468,10 +475,10 @@ sub messages
 }
 
 # A backlog of so many transactions that change so many keys, then all that a way has at work. The clock
-# runs from the relay's start (or outbox.resume()) to the last key.
+# runs from the relay's start (or outbox.resume()) to the last key. $ready: called before.
 sub drain
 {
-	my ($self, $way, $events, $distinct) = @_;
+	my ($self, $way, $events, $distinct, $ready) = @_;
 	my $frame = $self->{frame};
 	my $redis_port = $self->{redis}->port;
 	$self->use_server($ways{$way}{logical} ? 'logical' : 'bench');
@@ -490,6 +497,7 @@ sub drain
 	my $recorded = $frame->ask('relay', 'record', 8, $events, $procedure);
 	$self->sql('CHECKPOINT');
 
+	$ready->() if $ready;
 	my $began_s = monotonic_s();
 	if ($way eq 'ours') { $self->sql('SELECT outbox.resume()') }
 	elsif ($way eq 'pgq')
