@@ -278,9 +278,13 @@ bench: deps bench-deps
 bench-deps:
 	@t/install_deps packages-bench.txt || true
 
+# Where the time goes: the writer's in instructions, by callgrind; the relay's and the worker's by perf.
+profile: deps bench-deps
+	@exec env KEEP='$(KEEP)' PARTS='recording:profile ways:profile' WAYS='none ours' bench/suite
+
 # PARTS: single, bulk, writers, selective, instructions; without it the first four.
 bench-worker: deps
-	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' MEMORY='$(MEMORY)' bench/worker
+	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' MEMORY='$(MEMORY)' CLUSTER='$(CLUSTER)' bench/worker
 
 bench-recording: deps
 	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' ROUNDS='$(ROUNDS)' bench/recording
@@ -384,6 +388,7 @@ help:
 		'make fuzz            libFuzzer for FUZZ_SECONDS (60) with each parser of what others write' \
 		'make bench           every measurement beside every competitor; JSON lines go to bench/results/' \
 		'                     (PARTS=ways, ROUNDS=3, SHORT=1: 20 minutes, QUICK=1: three; bench/README.md)' \
+		'make profile         where writer, relay and worker spend their time (callgrind, perf)' \
 		'make bench-worker    how fast the worker is, beside what is possible and what is usual' \
 		'make bench-recording what recording costs the writer (PARTS=single, bulk, writers, ...: these)' \
 		'make bench-relay     how fast the relay is and what it costs (PARTS=latency, backlog, ...; QUICK=1)' \
@@ -399,5 +404,5 @@ help:
 
 .PHONY: install-worker man install-man installcheck-databases units build-asan bench-programs deps test test-long check-asan \
 	check-model check-valgrind check-valgrind-worker check-cassert demo \
-	bench bench-deps bench-worker bench-recording bench-relay fuzz check-warnings format check-format lint help \
-	dist deps-dev deb test-deb test-matrix
+	bench bench-deps profile bench-worker bench-recording bench-relay fuzz check-warnings format check-format lint \
+	help dist deps-dev deb test-deb test-matrix

@@ -89,7 +89,7 @@ cmp_ok(scalar keys %option, '>', 20, 'options');
 my %others = map { $_ => 1 } qw(data-only disable-triggers check grep since now large quick help version verbosity
   noreload dry-run inclusive enable-yes namespace link);
 my @unknown;
-for my $path (grep { m{^(README|docs/|worker/README|examples/)} } @paths)
+for my $path (grep { m{^(README|docs/|worker/README)} } @paths)
 {
 	my $text = $page{$path}->text;
 	push @unknown, map { "$path: --$_" } grep { !$option{$_} && !$others{$_} } $text =~ /(?<![\w-])--([a-z][a-z-]+)/g;
