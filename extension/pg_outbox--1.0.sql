@@ -10,19 +10,17 @@ COMMENT ON SCHEMA outbox IS 'transactional outbox: pg_outbox';
 
 -- ---- Rows ----------------------------------------------------------------------------------------
 -- Three plain insert-only tables, written below the executor and emptied in turn. Never updated, so
--- autovacuum would only read the backlog and hold locks. Their columns are those of event.h.
-
-CREATE SEQUENCE outbox.event_id_seq AS bigint CACHE 1;
-COMMENT ON SEQUENCE outbox.event_id_seq IS 'ids of events; without cache, or order would be lost';
+-- autovacuum would only read the backlog and hold locks. Their columns are those of event.h; a row ends
+-- with the last that is not NULL, so keys come early: most rows need no bitmap of NULLs.
 
 CREATE TABLE outbox.event_1 (
     id bigint NOT NULL,
     xid xid8 NOT NULL,
     created_at timestamptz NOT NULL,
-    exchange text,
-    routing_key text,
     keys text[],
     patterns text[],
+    exchange text,
+    routing_key text,
     payload jsonb,
     body bytea,
     headers jsonb,
@@ -35,10 +33,10 @@ CREATE TABLE outbox.event_2 (
     id bigint NOT NULL,
     xid xid8 NOT NULL,
     created_at timestamptz NOT NULL,
-    exchange text,
-    routing_key text,
     keys text[],
     patterns text[],
+    exchange text,
+    routing_key text,
     payload jsonb,
     body bytea,
     headers jsonb,
@@ -51,10 +49,10 @@ CREATE TABLE outbox.event_3 (
     id bigint NOT NULL,
     xid xid8 NOT NULL,
     created_at timestamptz NOT NULL,
-    exchange text,
-    routing_key text,
     keys text[],
     patterns text[],
+    exchange text,
+    routing_key text,
     payload jsonb,
     body bytea,
     headers jsonb,
@@ -79,6 +77,11 @@ COMMENT ON TABLE outbox.event_1 IS 'events and positions; read the view outbox.e
 COMMENT ON TABLE outbox.event_2 IS 'events and positions; read the view outbox.event';
 COMMENT ON TABLE outbox.event_3 IS 'events and positions; read the view outbox.event';
 
+-- Behind the tables: DROP EXTENSION locks in this order, and so do writers.
+CREATE SEQUENCE outbox.event_id_seq AS bigint CACHE 1;
+COMMENT ON SEQUENCE outbox.event_id_seq IS
+    'how far ids of events are given out: in blocks, from which all sessions draw';
+
 -- Events that the broker did not accept, yet or for good. Written by the relay; rows leave when they are
 -- accepted, discarded or tried again by hand. The columns up to attempts are those of the events.
 
@@ -86,10 +89,10 @@ CREATE TABLE outbox.parked (
     id bigint NOT NULL,
     xid xid8 NOT NULL,
     created_at timestamptz NOT NULL,
-    exchange text,
-    routing_key text,
     keys text[],
     patterns text[],
+    exchange text,
+    routing_key text,
     payload jsonb,
     body bytea,
     headers jsonb,

@@ -81,6 +81,7 @@ typedef struct OutboxSlot
 	pg_atomic_uint32 current_table; /* 0 to EVENT_TABLES - 1: where writers insert */
 	pg_atomic_uint32 state;         /* RelayState; written by the relay */
 	pg_atomic_uint32 commands;      /* OUTBOX_COMMAND_* for the relay */
+	pg_atomic_uint32 wake_wanted;   /* 1: the next commit wakes the relay. See shmem_want_wake */
 	pg_atomic_uint64 counters[RELAY_COUNTERS]; /* written by the relay */
 	pg_atomic_uint64 requested;     /* wait_published: numbers of requests */
 	pg_atomic_uint64 served;
@@ -139,8 +140,14 @@ int shmem_current_table(void);
 /* Prepares shmem_wake_relay: call before commit, where it may still fail. */
 void shmem_prepare_wake(void);
 
-/* Sets this database's relay's latch. Cannot fail: for commit callbacks. */
+/* Something can be seen that the relay has to read: sets its latch, unless another has done so since
+ * it last looked. Cannot fail: for commit callbacks. */
 void shmem_wake_relay(void);
+
+/* The relay is about to take a snapshot: what it does not show wakes it. (Nobody is missed. Whoever
+ * becomes visible too late for the snapshot finds the wish; and where there is none, the one who
+ * took it has set the latch, and the relay looks again.) */
+void shmem_want_wake(OutboxSlot *slot);
 
 /* Adds OUTBOX_COMMAND_* for this database's relay and wakes it. Cannot fail. */
 void shmem_command_relay(uint32 command);

@@ -75,7 +75,7 @@ waits('the broker in place of Redis', qr/waiting for redis .*not the Redis proto
 # ---- a cluster's node ----
 
 my $node = Outbox::Redis->new(dir => "$dir/cluster",
-	options => [ '--cluster-enabled', 'yes', '--appendonly', 'no', '--enable-debug-command', 'yes' ]);
+	options => [ '--cluster-enabled', 'yes', '--cluster-port', free_port(), '--appendonly', 'no', '--enable-debug-command', 'yes' ]);
 $node->start;
 # It has a few slots only: patterns would be scanned on a part of the keys, and keys are MOVED, or there is
 # no such slot. Neither is a success.

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #define PROBLEM_BYTES 512
+#define PING "*1\r\n$4\r\nPING\r\n"
 
 typedef enum CommandKind
 {
@@ -29,13 +30,14 @@ typedef enum CommandKind
 	COMMAND_SECOND, /* what was deleted a while ago */
 	COMMAND_AGAIN,  /* what another server may not have deleted */
 	COMMAND_PROBE,  /* the refused UNLINK once more */
+	COMMAND_PING,   /* for messages without keys */
 	COMMAND_ASKED   /* a question of our owner's */
 } CommandKind;
 
 typedef struct Command
 {
 	CommandKind kind;
-	Chunk      *chunk;    /* owned; PROBE: the node's */
+	Chunk      *chunk;    /* owned; PROBE, PING: the node's */
 	size_t      answered; /* so many of the chunk's answers have come */
 	uint64_t    question; /* ASKED */
 	int64_t     sent_us;
@@ -57,6 +59,8 @@ typedef struct Node
 	size_t      flight_first, flight_count;
 	Chunk      *probe; /* a copy of what was refused; NULL: no trouble */
 	bool        probe_in_flight;
+	Chunk      *ping; /* without keys, for messages that have none; NULL: none waits */
+	bool        ping_in_flight;
 } Node;
 
 typedef enum RoundPhase
@@ -147,6 +151,7 @@ node_free(Node *node)
 {
 	scan_free(&node->scan, &node->keys);
 	chunk_release(&node->keys, node->probe);
+	chunk_release(&node->keys, node->ping);
 	second_free(&node->second, &node->keys);
 	recent_free(&node->recent, &node->keys);
 	chunks_free(&node->keys);
@@ -245,9 +250,9 @@ deletion_add_pattern(Deletion *deletion, MqBytes pattern)
 	return waits != NULL && wait_for(deletion, &waits->waiters);
 }
 
-/* The newest chunk that is not answered yet; NULL: none. */
+/* The newest chunk that is not answered yet, a PING where there is none. NULL: out of memory. */
 static Chunk *
-newest_chunk(const Node *node)
+newest_chunk(Node *node)
 {
 	if (node->keys.list.tail != NULL)
 		return node->keys.list.tail;
@@ -258,18 +263,24 @@ newest_chunk(const Node *node)
 		if (command->kind == COMMAND_KEYS && !command->orphan)
 			return command->chunk;
 	}
-	return NULL;
+	if (node->ping == NULL)
+		node->ping = chunk_get(&node->keys);
+	return node->ping;
 }
 
-/* A message without keys (a canary) tells how long those take that came before it. */
+/* A message without keys (a canary) tells how long those take that came before it, or Redis where
+ * none did. */
 static bool
 wait_for_those_before(Deletion *deletion)
 {
 	for (int i = 0; i < deletion->node_end; i++)
 	{
-		Chunk *chunk = deletion->nodes[i] == NULL ? NULL : newest_chunk(deletion->nodes[i]);
+		Chunk *chunk;
 
-		if (chunk != NULL && !wait_for(deletion, &chunk->waiters))
+		if (deletion->nodes[i] == NULL || !deletion->nodes[i]->is_scanned)
+			continue;
+		chunk = newest_chunk(deletion->nodes[i]);
+		if (chunk == NULL || !wait_for(deletion, &chunk->waiters))
 			return false;
 	}
 	return true;
@@ -404,6 +415,8 @@ deletion_remove_node(Deletion *deletion, int index)
 		return false;
 	while ((pattern = recent_take_pattern(&node->recent)) != NULL)
 		recent_put_back_pattern(&deletion->nodes[DELETION_NODE]->recent, pattern);
+	if (node->ping != NULL)
+		waiters_end(&node->ping->waiters, &deletion->tickets);
 	if (node->in_round)
 		deletion_break_round(deletion);
 	deletion->nodes[index] = NULL;
@@ -573,6 +586,17 @@ send_probe(Deletion *deletion, Node *node, int64_t now_us)
 				(Command){.kind = COMMAND_PROBE, .chunk = node->probe, .sent_us = now_us});
 }
 
+static void
+send_ping(Deletion *deletion, Node *node, int64_t now_us)
+{
+	if (node->ping == NULL || node->ping_in_flight || window_is_full(node) ||
+		deletion->output.send(deletion->output.send_context, node->index, mq_bytes_of(PING), 1) != MQ_OK)
+		return;
+	node->ping_in_flight = true;
+	flight_push(deletion, node,
+				(Command){.kind = COMMAND_PING, .chunk = node->ping, .sent_us = now_us});
+}
+
 void
 deletion_send(Deletion *deletion, int index, int64_t now_us)
 {
@@ -592,6 +616,7 @@ deletion_send(Deletion *deletion, int index, int64_t now_us)
 	send_again(deletion, node, now_us);
 	send_second(deletion, node, now_us);
 	send_keys(deletion, node, now_us);
+	send_ping(deletion, node, now_us);
 }
 
 MqResult
@@ -767,6 +792,7 @@ chunk_answered(Deletion *deletion, Node *node, int64_t now_us)
 		node->probe = NULL;
 		node->probe_in_flight = false;
 		break;
+	case COMMAND_PING:
 	case COMMAND_SCAN:
 	case COMMAND_ASKED:
 		assert(false);
@@ -852,6 +878,24 @@ unlink_answered(Deletion *deletion, Node *node, const redisReply *reply, int64_t
 	return DELETION_DONE;
 }
 
+/* Refused, it stays in flight, too. */
+static DeletionVerdict
+ping_answered(Deletion *deletion, Node *node, const redisReply *reply, int64_t now_us, char *error)
+{
+	if (reply->type != REDIS_REPLY_STATUS)
+	{
+		refusal_describe(error, PROBLEM_BYTES, reply, "PING");
+		return reply->type == REDIS_REPLY_ERROR ? refusal_classify(reply->str, reply->len)
+												: DELETION_PASSING;
+	}
+	(void) flight_pop(deletion, node, now_us);
+	waiters_end(&node->ping->waiters, &deletion->tickets);
+	chunk_release(&node->keys, node->ping);
+	node->ping = NULL;
+	node->ping_in_flight = false;
+	return DELETION_DONE;
+}
+
 DeletionVerdict
 deletion_reply(Deletion *deletion, int index, const struct redisReply *reply, int64_t now_us,
 			   char *error)
@@ -871,6 +915,8 @@ deletion_reply(Deletion *deletion, int index, const struct redisReply *reply, in
 	case COMMAND_AGAIN:
 	case COMMAND_PROBE:
 		return unlink_answered(deletion, node, reply, now_us, error);
+	case COMMAND_PING:
+		return ping_answered(deletion, node, reply, now_us, error);
 	case COMMAND_SCAN:
 		step_answered(deletion, node, reply, now_us);
 		break;
@@ -907,6 +953,7 @@ command_lost(Deletion *deletion, Node *node, const Command *command)
 		recent_put_back(&node->recent, command->chunk);
 		break;
 	case COMMAND_PROBE:
+	case COMMAND_PING:
 	case COMMAND_SCAN:
 	case COMMAND_ASKED:
 		break;
@@ -927,6 +974,7 @@ deletion_lost(Deletion *deletion, int index)
 	node->second_in_flight = 0;
 	node->again_in_flight = 0;
 	node->probe_in_flight = false;
+	node->ping_in_flight = false;
 	recent_again(&node->recent);
 	scan_restart(&node->scan, &node->keys);
 	node->scan.due_us = 0;
@@ -1001,6 +1049,8 @@ node_forget(Node *node)
 		if (command->chunk != NULL)
 			waiters_forget(&command->chunk->waiters);
 	}
+	if (node->ping != NULL)
+		waiters_forget(&node->ping->waiters);
 	chunks_clear(&node->keys);
 	scan_forgive(&node->scan);
 }

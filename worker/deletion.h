@@ -113,7 +113,7 @@ bool deletion_reroute(Deletion *deletion);
  * deleted all the same, which harms no one). */
 bool deletion_add_key(Deletion *deletion, MqBytes key);
 bool deletion_add_pattern(Deletion *deletion, MqBytes pattern);
-bool deletion_close_ticket(Deletion *deletion, TagRef ref);
+bool deletion_close_ticket(Deletion *deletion, TagRef ref); /* without any: Redis is asked whether it is there */
 
 /* Sends what the window of this node allows. now_us: for the pause after a refused SCAN. */
 void deletion_send(Deletion *deletion, int node, int64_t now_us);

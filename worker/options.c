@@ -403,8 +403,8 @@ const Option options[] = {
 	 "delete each key again so much later, for readers of a lagging replica; at\n"
 	 "most 8 MB of keys wait for it, the oldest are deleted earlier then (ms, s, min)"},
 	{"metrics-listen", "OUTBOX_METRICS_LISTEN", "off", "ADDRESS", parse_metrics_listen, NULL,
-	 "serve /metrics (Prometheus), /healthz and /readyz here: 127.0.0.1:9790;\n"
-	 "the loopback address if only a port is given"},
+	 "serve a status page, /metrics (Prometheus), /healthz and /readyz here:\n"
+	 "127.0.0.1:9790; the loopback address if only a port is given"},
 	{"report-to", "OUTBOX_REPORT_TO", "", "CONNINFO", parse_report_to, NULL,
 	 "report each second to this PostgreSQL database, which shows it in outbox.consumer"},
 	{"name", "OUTBOX_NAME", NULL, "NAME", parse_worker_name, NULL,

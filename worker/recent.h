@@ -12,7 +12,7 @@
  * every replica is past it. Where a replica is missing, nothing can be told from offsets: what is
  * older than keep_us is forgotten then. And where more than max_bytes are held, the oldest.
  *
- * Keys are copied into chunks of their own, full ones. Patterns that were scanned to their end are
+ * Keys are copied into chunks of their own, half full at least. Patterns that were scanned to their end are
  * kept too: keys that the scan did not find may be there on the other server.
  */
 #ifndef WORKER_RECENT_H

@@ -6,6 +6,7 @@
 #include "worker/chunks.h"
 #include "worker/deletion.h"
 #include "worker/refusal.h"
+#include "worker/role.h"
 #include "worker/second.h"
 
 #include <setjmp.h>
@@ -273,10 +274,65 @@ a_key_in_flight_is_sent_again(void **state)
 }
 
 static void
-a_message_without_keys_is_done_in_turn(void **state)
+pong(void)
+{
+	assert_int_equal(reply((redisReply){.type = REDIS_REPLY_STATUS, .str = "PONG", .len = 4}),
+					 DELETION_DONE);
+}
+
+/* It measures the way: Redis has to answer. */
+static void
+a_message_without_keys_is_a_ping(void **state)
 {
 	message(1);
+	expect_none_done();
+	message(2);
+	expect_sent("PING", NULL);
+	pong();
 	expect_done(1);
+	expect_done(2);
+	expect_sent(NULL, NULL);
+
+	key("a");
+	message(3);
+	message(4);
+	expect_sent("UNLINK a", NULL);
+	message(5);
+	expect_sent(NULL, NULL);
+	integer(1);
+	expect_done(3);
+	expect_done(4);
+	expect_done(5);
+	assert_int_equal(deletion_counters(deletion)->keys_sent, 1);
+}
+
+static void
+a_ping_is_sent_until_it_is_answered(void **state)
+{
+	message(1);
+	expect_sent("PING", NULL);
+	assert_int_equal(refusal("LOADING Redis is loading the dataset in memory"), DELETION_PASSING);
+	assert_non_null(strstr(error, "PING"));
+	deletion_lost(deletion, DELETION_NODE);
+	expect_sent("PING", NULL);
+	deletion_lost(deletion, DELETION_NODE);
+	expect_none_done();
+	expect_sent("PING", NULL);
+	pong();
+	expect_done(1);
+
+	message(2);
+	expect_sent("PING", NULL);
+	deletion_forget(deletion);
+	pong();
+	expect_none_done();
+	message(3);
+	deletion_forget(deletion);
+	message(3);
+	expect_sent("PING", NULL);
+	pong();
+	expect_done(3);
+	expect_none_done();
 }
 
 static void
@@ -762,6 +818,95 @@ second_deletions_are_bounded(void **state)
 	chunks_free(&spare);
 }
 
+/* ---- what another server may not have (recent.h) ---- */
+
+static int
+setup_recent(void **state)
+{
+	if (with_prefix("pre*:") != 0)
+		return 1;
+	deletion_keep_recent(deletion, 60000000);
+	return 0;
+}
+
+static void
+what_was_answered_is_sent_again_after_a_loss(void **state)
+{
+	key("a");
+	message(1);
+	expect_sent("UNLINK pre*:a", NULL);
+	integer(1);
+	expect_done(1);
+	key("b");
+	message(2);
+	expect_sent("UNLINK pre*:b", NULL);
+	deletion_lost(deletion, DELETION_NODE);
+	assert_true(deletion_has_again(deletion));
+	expect_sent("UNLINK pre*:a", "UNLINK pre*:b", NULL);
+	deletion_lost(deletion, DELETION_NODE); /* the next one dies, too */
+	expect_sent("UNLINK pre*:a", "UNLINK pre*:b", NULL);
+	integer(1);
+	expect_none_done(); /* it was done before */
+	integer(1);
+	expect_done(2);
+	assert_false(deletion_has_again(deletion));
+	deletion_lost(deletion, DELETION_NODE);
+	expect_sent("UNLINK pre*:a pre*:b", NULL);
+	integer(0);
+	expect_none_done();
+}
+
+static void
+what_every_replica_has_is_not_sent_again(void **state)
+{
+	Role role = {.is_master = true, .offset = 100, .replicas = 1, .acknowledged = 50};
+
+	key("a");
+	message(1);
+	expect_sent("UNLINK pre*:a", NULL);
+	integer(1);
+	deletion_replicas(deletion, DELETION_NODE, &role, true, now_us);
+	key("b");
+	message(2);
+	expect_sent("UNLINK pre*:b", NULL);
+	integer(1);
+	role = (Role){.is_master = true, .offset = 200, .replicas = 1, .acknowledged = 100};
+	deletion_replicas(deletion, DELETION_NODE, &role, true, now_us);
+	deletion_lost(deletion, DELETION_NODE);
+	expect_sent("UNLINK pre*:b", NULL);
+	integer(1);
+}
+
+static void
+patterns_are_scanned_again_behind_those_of_messages(void **state)
+{
+	pattern("p:*");
+	message(1);
+	expect_sent("SCAN 0 MATCH pre\\*:p:* COUNT 500", NULL);
+	step("0", "pre*:p:1", NULL);
+	expect_sent("UNLINK pre*:p:1", NULL);
+	integer(1);
+	expect_done(1);
+	pattern("q:*");
+	message(2);
+	deletion_lost(deletion, DELETION_NODE);
+	expect_sent("SCAN 0 MATCH pre\\*:q:* COUNT 500", "UNLINK pre*:p:1", NULL);
+	step("0", NULL);
+	expect_done(2);
+	integer(0);
+	expect_sent("SCAN 0 MATCH pre\\*:p:* COUNT 500", NULL);
+	/* The broker forgets us: nobody will send it again. */
+	deletion_forget(deletion);
+	assert_true(deletion_has_again(deletion));
+	step("7", NULL); /* late */
+	expect_sent("SCAN 0 MATCH pre\\*:p:* COUNT 500", NULL);
+	step("0", "pre*:p:2", NULL);
+	expect_sent("UNLINK pre*:p:2", NULL);
+	integer(1);
+	expect_none_done();
+	assert_false(deletion_has_again(deletion));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -771,7 +916,8 @@ main(void)
 		TEST(one_message_is_one_command),
 		TEST(what_has_arrived_is_merged),
 		TEST(a_key_in_flight_is_sent_again),
-		TEST(a_message_without_keys_is_done_in_turn),
+		TEST(a_message_without_keys_is_a_ping),
+		TEST(a_ping_is_sent_until_it_is_answered),
 		TEST(commands_are_bounded_in_keys_and_bytes),
 		TEST(the_window_is_bounded_and_refilled),
 		TEST(a_full_output_is_tried_again),
@@ -789,6 +935,12 @@ main(void)
 		TEST(replies_are_classified),
 		TEST(errors_do_not_show_keys),
 		TEST(random_faults_lose_no_key),
+		cmocka_unit_test_setup_teardown(what_was_answered_is_sent_again_after_a_loss, setup_recent,
+										teardown),
+		cmocka_unit_test_setup_teardown(what_every_replica_has_is_not_sent_again, setup_recent,
+										teardown),
+		cmocka_unit_test_setup_teardown(patterns_are_scanned_again_behind_those_of_messages,
+										setup_recent, teardown),
 		cmocka_unit_test_setup_teardown(keys_are_deleted_a_second_time, setup_second, teardown),
 		cmocka_unit_test_setup_teardown(second_deletions_of_one_moment_are_joined_and_none_is_early,
 										setup_second, teardown),
