@@ -242,8 +242,10 @@ sub wait_agreed
 		'the nodes to agree',
 		sub {
 			my $output = '';
-			IPC::Run::run([ 'redis-cli', '--cluster', 'check', address($master) ],
-				'<', \undef, '>&', \$output) && $output !~ /ERR|WARNING/ or die $output;
+			my $fine = IPC::Run::run([ 'redis-cli', '--cluster', 'check', address($master) ],
+				'<', \undef, '>&', \$output);
+			die $output unless $fine && $output !~ /ERR|WARNING/;
+			return 1;
 		});
 	return;
 }
