@@ -150,7 +150,7 @@ define unit_rules
 $(foreach a,$(UNIT_ARCHIVES),
 $(1)/$(a): $(patsubst %.c,$(1)/%.o,$($(a)_SOURCES))
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(AR) rcs $$@ $$^
 )
 $(patsubst %.c,$(1)/%,$(UNIT_SOURCES)): $(1)/%: $(1)/%.o $(patsubst %.c,$(1)/%.o,$(UNIT_HELPERS)) \
 		$(addprefix $(1)/,$(UNIT_ARCHIVES))
@@ -243,7 +243,7 @@ deps:
 	@t/install_deps
 
 # exec: so that a SIGTERM to make reaches the program itself, which cleans up, and not a shell.
-# T: what to run, in place of everything: a file, or sql, specs, units, tap, interop.
+# T: what to run, in place of everything: a file, or sql, specs, units, tap, interop, browser.
 test: deps
 	@exec env T='$(T)' t/run
 
@@ -278,9 +278,13 @@ bench: deps bench-deps
 bench-deps:
 	@t/install_deps packages-bench.txt || true
 
+# Where the time goes: the writer's in instructions, by callgrind; the relay's and the worker's by perf.
+profile: deps bench-deps
+	@exec env KEEP='$(KEEP)' PARTS='recording:profile ways:profile' WAYS='none ours' bench/suite
+
 # PARTS: single, bulk, writers, selective, instructions; without it the first four.
 bench-worker: deps
-	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' MEMORY='$(MEMORY)' bench/worker
+	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' MEMORY='$(MEMORY)' CLUSTER='$(CLUSTER)' bench/worker
 
 bench-recording: deps
 	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' ROUNDS='$(ROUNDS)' bench/recording
@@ -313,7 +317,7 @@ test-deb: deps-dev
 
 # As root: every test on Debian 13. T=, as for test.
 test-matrix: deps-dev
-	@exec env T='$(T)' t/matrix
+	@exec env T='$(T)' SUITE='$(SUITE)' ARCH='$(ARCH)' REDIS_SERVER='$(REDIS_SERVER)' t/matrix
 
 # ---- for developers ------------------------------------------------------------------------------
 
@@ -373,7 +377,7 @@ help:
 		'make man             the manual pages, in build/man/' \
 		'make demo            the whole pipeline, shown on a blog (KEEP=1 leaves it running)' \
 		'make test            every test on private servers (T=t/020_broker_away.pl: this one;' \
-		'                     T=sql, specs, units, tap or interop: these; KEEP=1 keeps the folder)' \
+		'                     T=sql, specs, units, tap, interop or browser: these; KEEP=1 keeps the folder)' \
 		'make test-long       the same, with many rounds of the tests that kill things' \
 		'make check-model     the protocol searched state by state, and with each rule taken out' \
 		'make check-asan      unit tests and worker under address and undefined-behaviour sanitizers' \
@@ -384,6 +388,7 @@ help:
 		'make fuzz            libFuzzer for FUZZ_SECONDS (60) with each parser of what others write' \
 		'make bench           every measurement beside every competitor; JSON lines go to bench/results/' \
 		'                     (PARTS=ways, ROUNDS=3, SHORT=1: 20 minutes, QUICK=1: three; bench/README.md)' \
+		'make profile         where writer, relay and worker spend their time (callgrind, perf)' \
 		'make bench-worker    how fast the worker is, beside what is possible and what is usual' \
 		'make bench-recording what recording costs the writer (PARTS=single, bulk, writers, ...: these)' \
 		'make bench-relay     how fast the relay is and what it costs (PARTS=latency, backlog, ...; QUICK=1)' \
@@ -399,5 +404,5 @@ help:
 
 .PHONY: install-worker man install-man installcheck-databases units build-asan bench-programs deps test test-long check-asan \
 	check-model check-valgrind check-valgrind-worker check-cassert demo \
-	bench bench-deps bench-worker bench-recording bench-relay fuzz check-warnings format check-format lint help \
-	dist deps-dev deb test-deb test-matrix
+	bench bench-deps profile bench-worker bench-recording bench-relay fuzz check-warnings format check-format lint \
+	help dist deps-dev deb test-deb test-matrix

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define USUAL_ROWS 100000
+
 void
 fail(const char *format, ...)
 {
@@ -47,6 +49,20 @@ need(const char *name)
 	if (value == NULL)
 		fail("%s is not set: run by make", name);
 	return value;
+}
+
+int
+table_rows(void)
+{
+	const char *rows = getenv("BENCH_ROWS");
+
+	return rows == NULL || *rows == '\0' ? USUAL_ROWS : (int) number(rows, USUAL_ROWS);
+}
+
+int
+single_rows(void)
+{
+	return table_rows() / 10 * 9 + 1;
 }
 
 PGconn *

@@ -17,6 +17,11 @@ void    pause_us(int64_t us);
 /* An environment variable that make sets. */
 const char *need(const char *name);
 
+/* Of the tables in recording.sql: 100,000, or BENCH_ROWS. From single_rows() on they are for who looks at
+ * single keys while others write; writers leave them alone. */
+int table_rows(void);
+int single_rows(void);
+
 /* To BENCH_PG, a connection string. */
 PGconn *connect_postgres(void);
 

@@ -11,7 +11,7 @@
  *
  * Reads BENCH_PG (connection string), BENCH_REDIS_PORT, and BENCH_AMQP_PORT if it publishes; needs a table
  * like those of bench/recording.sql, whose key blog:<id> is watched. Single changes are of the rows from
- * FIRST_ROW on, which writers.c leaves alone. Prints one JSON object. Waits at most TIME_LIMIT_S for
+ * single_rows() on, which writers.c leaves alone. Prints one JSON object. Waits at most TIME_LIMIT_S for
  * anything.
  */
 #include "broker.h"
@@ -25,10 +25,8 @@
 #include <string.h>
 #include <sys/time.h>
 
-#define TIME_LIMIT_S 60
+#define TIME_LIMIT_S 30
 #define WARM_UP_COUNT 20
-#define FIRST_ROW 90001
-#define LAST_ROW 100000
 #define MAX_COUNT 10000000
 #define MAX_PAUSE_US 4000 /* between changes, so that they do not march in step with anything */
 #define LOOK_INTERVAL_US 500
@@ -160,7 +158,7 @@ measure_commits(const char *table, int count)
 	srandom(1);
 	for (int i = -WARM_UP_COUNT; i < count; i++)
 	{
-		int  id = FIRST_ROW + (i + WARM_UP_COUNT) % (LAST_ROW - FIRST_ROW + 1);
+		int  id = single_rows() + (i + WARM_UP_COUNT) % (table_rows() / 10);
 		Span span = measure_one(&ends, id);
 
 		if (i >= 0)

@@ -31,7 +31,6 @@
 #define MAX_SQL 1024
 #define MAX_TABLE_NAME 64
 #define WARM_UP_COUNT 200
-#define ROWS 100000
 
 typedef enum Figure
 {
@@ -238,7 +237,7 @@ main(int argc, char **argv)
 	if (strcmp(argv[1], "single") == 0)
 		single((int) number(argv[2], MAX_ROUNDS), number(argv[3], MAX_COUNT));
 	else if (strcmp(argv[1], "bulk") == 0)
-		bulk((int) number(argv[2], MAX_ROUNDS), argv[3], argc == 5 ? (int) number(argv[4], ROWS) : ROWS);
+		bulk((int) number(argv[2], MAX_ROUNDS), argv[3], argc == 5 ? (int) number(argv[4], table_rows()) : table_rows());
 	else
 		fail("unknown measurement \"%s\"", argv[1]);
 	return 0;

@@ -4,7 +4,8 @@
 -- The shape is that of a blog: a key, an author with an index, a title, some text, a counter. Beside each
 -- table a procedure of transactions of one UPDATE each, committed one by one: from within, since a client
 -- that is woken for each answer costs the backend more than the trigger, and not always as much. 7919
--- has no divisor in common with the number of rows: neighbours do not follow each other.
+-- has no divisor in common with the number of rows (bench.rows; 100,000 unless set): neighbours do not
+-- follow each other.
 --
 -- plain      no trigger
 -- watched    outbox.watch() with three templates
@@ -22,6 +23,7 @@ CREATE SCHEMA bench;
 DO $$
 DECLARE
     name text;
+    rows int := coalesce(nullif(current_setting('bench.rows', true), ''), '100000');
 BEGIN
     FOREACH name IN ARRAY ARRAY['plain', 'watched', 'lean', 'usual', 'listen', 'pgq',
                                     'pto', 'columns', 'of', 'whenever'] LOOP
@@ -37,15 +39,15 @@ BEGIN
             CREATE INDEX ON bench.%1$I (author_id, id DESC);
             INSERT INTO bench.%1$I (id, author_id, title, body)
                 SELECT n, n %% 1000, ''title '' || n, repeat(md5(n::text), 8)
-                  FROM generate_series(1, 100000) AS n;
+                  FROM generate_series(1, %2$s) AS n;
             CREATE PROCEDURE bench.%1$s_updates(first bigint, count bigint) LANGUAGE plpgsql AS $p$
             BEGIN
                 FOR n IN first .. first + count - 1 LOOP
-                    UPDATE bench.%1$I SET views = views + 1 WHERE id = n * 7919 %% 100000 + 1;
+                    UPDATE bench.%1$I SET views = views + 1 WHERE id = n * 7919 %% %2$s + 1;
                     COMMIT;
                 END LOOP;
             END
-            $p$;', name);
+            $p$;', name, rows);
     END LOOP;
 END
 $$;

@@ -10,8 +10,8 @@
  *                     the least that an application can do that publishes after its commits.
  *
  * The time of a transaction runs from sending the statement to the acknowledgement of its commit (with
- * BENCH_PUBLISH: to the confirm, for only then can the client go on). Rows from WRITERS_ROWS on are
- * left to others. Reads BENCH_PG, and BENCH_AMQP_PORT if it publishes; needs a table like those of
+ * BENCH_PUBLISH: to the confirm, for only then can the client go on). Rows from single_rows() on
+ * are left to others. Reads BENCH_PG, and BENCH_AMQP_PORT if it publishes; needs a table like those of
  * bench/recording.sql. Prints one JSON object.
  */
 #include "broker.h"
@@ -29,7 +29,6 @@
 #define MAX_SECONDS 600
 #define MAX_RATE 1000000
 #define MAX_TRANSACTIONS 8000000
-#define WRITERS_ROWS 90000 /* of 100,000: the rest is for who looks at single keys meanwhile */
 #define AUTHORS 1000       /* as in recording.sql */
 #define ANSWER_LIMIT_US INT64_C(60000000)
 
@@ -97,7 +96,7 @@ send_write(Client *client, int64_t now)
 	const char *values[] = {text};
 	int64_t     number = client->count++ * client_count + (client - clients);
 
-	client->id = (int) (number * 7919 % WRITERS_ROWS) + 1;
+	client->id = (int) (number * 7919 % (single_rows() - 1)) + 1;
 	snprintf(text, sizeof(text), "%d", client->id);
 	if (!PQsendQueryPrepared(client->postgres, "write", 1, values, NULL, NULL, 0))
 		fail("PostgreSQL: %s", PQerrorMessage(client->postgres));

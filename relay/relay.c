@@ -28,6 +28,7 @@
 #include "postmaster/interrupt.h"
 #include "relay/attach.h"
 #include "relay/broker.h"
+#include "relay/canary.h"
 #include "relay/reload.h"
 #include "relay/report_destinations.h"
 #include "relay/reporting.h"
@@ -76,6 +77,10 @@ typedef struct Relay
 	bool    parked_changed;    /* by hand */
 	int64_t parked_loaded_at_us;
 
+	Canary   canary;
+	uint64_t rotated_events, rotated_canaries; /* counted at the last rotation */
+	char     exchange[256], routing_key[256]; /* where invalidations go; UTF-8 */
+
 	/* wait_published: the request that the next look will answer, and the one being answered */
 	uint64 request;        /* 0: none */
 	uint64 request_window; /* served once this window is confirmed */
@@ -106,6 +111,8 @@ source_open_window(void *context, uint64_t *number, const char **lsn)
 		relay->request = requested;
 		relay->request_window = store_last_window(relay->store);
 	}
+	if (store_is_at_present(relay->store))
+		canary_looked(&relay->canary, store_last_window(relay->store));
 	return found;
 }
 
@@ -321,6 +328,11 @@ relay_start(Relay *relay)
 	report_destinations_begin(relay->slot);
 	relay->rotation_pending = true;
 	relay->confirmed_at_us = relay->rotated_at_us = mq_clock_us();
+	canary_begin(&relay->canary);
+	snprintf(relay->exchange, sizeof(relay->exchange), "%.*s", (int) batch.exchange.size,
+			 batch.exchange.data);
+	snprintf(relay->routing_key, sizeof(relay->routing_key), "%.*s", (int) batch.routing_key.size,
+			 batch.routing_key.data);
 }
 
 /* ---- the turns of the loop -------------------------------------------------------------------- */
@@ -421,6 +433,16 @@ serve_request(Relay *relay, int64_t now_us)
 	relay->request = 0;
 }
 
+/* Is nothing but canaries there to be emptied? These do not have tables emptied every few seconds. */
+static bool
+rotates_canaries_alone(const Relay *relay)
+{
+	uint64_t canaries = relay->canary.written - relay->rotated_canaries;
+
+	return canaries > 0 &&
+		   publisher_counters(relay->publisher)->events - relay->rotated_events <= canaries;
+}
+
 static int64_t
 rotation_due_us(const Relay *relay)
 {
@@ -430,6 +452,8 @@ rotation_due_us(const Relay *relay)
 		return 0;
 	if (!relay->rotation_pending)
 		return STREAM_NEVER;
+	if (rotates_canaries_alone(relay))
+		due = relay->rotated_at_us + ROTATE_MOST_US;
 	if (!publisher_is_drained(relay->publisher))
 		due = relay->rotate_check_at_us;
 	return Max(due, relay->rotate_check_at_us);
@@ -446,6 +470,8 @@ rotate_if_due(Relay *relay, int64_t now_us)
 		return;
 	result = rotate(relay->store, relay->slot);
 	relay->rotated_at_us = now_us;
+	relay->rotated_events = publisher_counters(relay->publisher)->events;
+	relay->rotated_canaries = relay->canary.written;
 	relay->rotation_asked = false;
 	if (result == ROTATE_LATER)
 		relay->rotate_check_at_us = now_us + ROTATE_RETRY_US;
@@ -495,6 +521,9 @@ turn(Relay *relay)
 
 	if (now_us >= parked_due_us(relay))
 		load_parked(relay, now_us);
+	if (canary_turn(&relay->canary, relay->publisher, mq_bytes_of(relay->exchange),
+					mq_bytes_of(relay->routing_key), now_us))
+		publisher_look(relay->publisher);
 	broker_step(relay->broker, now_us);
 	due_us = publisher_step(relay->publisher, now_us);
 	broker_flush(relay->broker);
@@ -510,6 +539,7 @@ turn(Relay *relay)
 	due_us = Min(due_us, report_destinations(relay->slot, relay->publisher, now_us));
 	due_us = Min(due_us, Min(broker_due_us(relay->broker), parked_due_us(relay)));
 	due_us = Min(due_us, Min(save_due_us(relay), rotation_due_us(relay)));
+	due_us = Min(due_us, canary_due_us(&relay->canary, relay->publisher));
 	return Min(due_us, Min(wake_due_us(relay), relay->look_at_us));
 }
 

@@ -48,13 +48,13 @@ is($worker->stop, 0, 'nobody consumes');
 $broker->ctl('set_policy', 'limit', "^$queue\$", '{"max-length":5,"overflow":"reject-publish"}', '--apply-to', 'queues');
 change(1 .. 40);
 poll_until('the queue to be parked',
-	sub { $book->sql($full, 0) =~ /routing_key +\| \Q$queue\E\nparked +\| [1-9].*its queue may be full/s });
+	sub { $book->ask($full, 0) =~ /routing_key +\| \Q$queue\E\nparked +\| [1-9].*its queue may be full/s });
 pass('a full queue is told from an alarm');
 like($book->sh($refuses, 0), qr/^\Q$queue\E\t5\t0\t0\tlimit/m, 'nobody takes from it');
 $worker->start;
 $worker->wait_log(qr/(?:info consuming.*){2}/s);
 like($book->sql($refuses, 0), qr/retry_dead_letters \| \d+/, 'tried at once');
-poll_until('the queue to be open', sub { $book->sql($refuses, 1) =~ /parked +\| 0\nstate +\| open/ });
+poll_until('the queue to be open', sub { $book->ask($refuses, 1) =~ /parked +\| 0\nstate +\| open/ });
 $node->wait_published;
 is($pipe->sql('SELECT count(*) FROM outbox.dead_letter'), 0, 'nothing is left behind');
 $broker->ctl('clear_policy', 'limit');

@@ -26,11 +26,11 @@ my $dead = 'Runbook: a dead letter';
 my $relays = 'In `outbox.dead_letter`, state `dead`: the broker will never take it';
 $broker->declare_queue('emails');
 $pipe->sql(q(SELECT outbox.publish('emails', to_jsonb((SELECT string_agg(md5(n::text), '') FROM generate_series(1, 5000) n)))));
-poll_until('a dead letter', sub { $book->sql($dead, 0) =~ /state +\| dead\nreason +\| .*is larger than configured max size/ });
+poll_until('a dead letter', sub { $book->ask($dead, 0) =~ /state +\| dead\nreason +\| .*is larger than configured max size/ });
 my ($id) = $book->sql($dead, 0) =~ /event_id +\| (\d+)/;
 like($book->sql($relays, 0, 4711 => $id), qr/payload +\| "c4ca4238/, 'what is in it');
 $book->sql($relays, 1, 4711 => $id);
-poll_until('it to be tried again', sub { $book->sql($dead, 0) =~ /attempts +\| 2$/m });
+poll_until('it to be tried again', sub { $book->ask($dead, 0) =~ /attempts +\| 2$/m });
 pass('it is tried again');
 $book->sql($relays, 2, 4711 => $id);
 is($pipe->sql('SELECT count(*) FROM outbox.dead_letter'), 0, 'it is given up');
@@ -63,7 +63,7 @@ sub rotate_until
 		change(1);
 		$node->wait_published;
 		$pipe->sql('SELECT outbox.rotate()');
-		$answer = $book->sql($blocked, 0);
+		$answer = $book->ask($blocked, 0);
 		return $answer =~ $pattern;
 	});
 	return $answer;
@@ -72,7 +72,7 @@ sub rotate_until
 sub shrinks
 {
 	poll_until('it to shrink', sub {
-		my $answer = $book->sql($blocked, 4);
+		my $answer = $book->ask($blocked, 4);
 		return $answer !~ /waiting/ && (() = $answer =~ /empty/g) == 2;
 	});
 	pass('it shrinks');
@@ -122,7 +122,7 @@ sub stopped_by
 	my ($what, $setting, $value, $words) = @_;
 	$node->safe_psql('postgres', "ALTER SYSTEM SET $setting = '$value'");
 	$node->reload;
-	poll_until("$what", sub { $book->sql($stands, 0) =~ /^state +\| not running\nlast_error +\| .*$words/m });
+	poll_until("$what", sub { $book->ask($stands, 0) =~ /^state +\| not running\nlast_error +\| .*$words/m });
 	pass("$what: its reason is told");
 	$node->safe_psql('postgres', "ALTER SYSTEM RESET $setting");
 	return;

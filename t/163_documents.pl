@@ -11,7 +11,8 @@ use Test::More;
 
 my $root = "$FindBin::RealBin/..";
 
-sub found { my ($pattern) = @_; return sort map { s{^\Q$root\E/}{}r } glob "\Q$root\E/$pattern" }
+# Paths from the root; glob sorts.
+sub found { my ($pattern) = @_; return map { s{^\Q$root\E/}{}r } glob "\Q$root\E/$pattern" }
 
 my @paths = grep { !/node_modules/ } map { found($_) } '*.md', 'docs/*.md', '*/README.md', 't/lib/*.md',
   'examples/*/*.md', '.github/*.md';
@@ -88,7 +89,7 @@ cmp_ok(scalar keys %option, '>', 20, 'options');
 my %others = map { $_ => 1 } qw(data-only disable-triggers check grep since now large quick help version verbosity
   noreload dry-run inclusive enable-yes namespace link);
 my @unknown;
-for my $path (grep { m{^(README|docs/|worker/README|examples/)} } @paths)
+for my $path (grep { m{^(README|docs/|worker/README)} } @paths)
 {
 	my $text = $page{$path}->text;
 	push @unknown, map { "$path: --$_" } grep { !$option{$_} && !$others{$_} } $text =~ /(?<![\w-])--([a-z][a-z-]+)/g;
@@ -177,6 +178,16 @@ for my $path (found('worker/*.c'))
 $worker{$_} = 'states' for 'waiting for broker', 'waiting for redis';
 cmp_ok(scalar keys %worker, '>', 7, 'warnings and errors of the worker');
 is_deeply([ grep { my $name = $_; !grep { /^`\Q$name\E`/ } @lines } sort keys %worker ], [], '... each is explained');
+
+# ---- alerts and health checks ----
+
+my @alerts = slurp_file("$root/examples/monitoring/alerts.yml") =~ /^\s*- alert: (\w+)/mg;
+cmp_ok(scalar @alerts, '>', 10, 'alerts');
+my @sections = $operations->text =~ /^### (Outbox\w+)$/mg;
+is_deeply([ sort @sections ], [ sort @alerts ], '... each has its heading in operations.md, and no other has');
+my %check = map { $_ => 1 } slurp_file("$root/relay/health.c") =~ /\bput\(health, "(\w+)"/g;
+cmp_ok(scalar keys %check, '>', 5, 'health checks');
+is_deeply([ sort map { $_->[0] =~ s/`//gr } $operations->rows('Health checks') ], [ sort keys %check ], '... each is explained there');
 
 # ---- file names in what is written for contributors ----
 

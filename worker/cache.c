@@ -5,6 +5,7 @@
 #include "worker/cache.h"
 
 #include "wire/stream.h"
+#include "worker/cluster.h"
 #include "worker/master.h"
 #include "worker/sentinel.h"
 
@@ -13,19 +14,37 @@
 
 struct Cache
 {
-	Master     *master;
 	Deletion   *deletion;
+	Cluster    *cluster; /* NULL: the rest counts */
+	Master     *master;
 	CacheHealth health;
 	char        problem[CACHE_PROBLEM_BYTES];
 	int64_t     now_us; /* of this turn */
 };
 
 static MqResult
-send_command(void *context, MqBytes command)
+send_command(void *context, int node, MqBytes commands, size_t count)
 {
 	const Cache *cache = context;
 
-	return master_send(cache->master, cache->now_us, command);
+	return master_send(cache->master, cache->now_us, commands, count);
+}
+
+/* false: out of memory. */
+static bool
+open_connections(Cache *cache, const CacheOptions *options, DeletionOutput *output)
+{
+	if (options->url->kind == REDIS_CLUSTER)
+	{
+		cache->cluster = cluster_new(options->url, options->certificates, options->seed);
+		if (cache->cluster != NULL)
+			cluster_output(cache->cluster, output);
+		return cache->cluster != NULL;
+	}
+	cache->master = master_new(options->url, options->certificates, options->seed);
+	output->send_context = cache;
+	output->send = send_command;
+	return cache->master != NULL;
 }
 
 Cache *
@@ -36,18 +55,22 @@ cache_new(const CacheOptions *options)
 
 	if (cache == NULL)
 		return NULL;
-	output.send_context = cache;
-	output.send = send_command;
-	cache->master = master_new(options->url, options->certificates, options->seed);
-	cache->deletion = deletion_new(output, options->key_prefix, options->second_delete_us);
-	if (cache->master != NULL && cache->deletion != NULL)
+	if (!open_connections(cache, options, &output))
 	{
-		if (options->url->kind == REDIS_SENTINEL)
-			deletion_keep_recent(cache->deletion, SENTINEL_DOWN_AFTER_US + MASTER_KEEP_US);
-		return cache;
+		cache_free(cache);
+		return NULL;
 	}
-	cache_free(cache);
-	return NULL;
+	cache->deletion = deletion_new(output, options->key_prefix, options->second_delete_us);
+	if (cache->deletion == NULL)
+	{
+		cache_free(cache);
+		return NULL;
+	}
+	if (cache->cluster != NULL)
+		cluster_serve(cache->cluster, cache->deletion);
+	if (options->url->kind == REDIS_SENTINEL)
+		deletion_keep_recent(cache->deletion, SENTINEL_DOWN_AFTER_US + MASTER_KEEP_US);
+	return cache;
 }
 
 void
@@ -55,6 +78,7 @@ cache_free(Cache *cache)
 {
 	if (cache == NULL)
 		return;
+	cluster_free(cache->cluster);
 	master_free(cache->master);
 	deletion_free(cache->deletion);
 	free(cache);
@@ -63,7 +87,10 @@ cache_free(Cache *cache)
 void
 cache_renew(Cache *cache, const RedisUrl *url, TlsContext *certificates)
 {
-	master_renew(cache->master, url, certificates);
+	if (cache->cluster != NULL)
+		cluster_renew(cache->cluster, url, certificates);
+	else
+		master_renew(cache->master, url, certificates);
 }
 
 /* ---- keys and messages ---- */
@@ -127,7 +154,7 @@ cache_counters(const Cache *cache)
 static void
 cache_went(Cache *cache, const char *reason)
 {
-	deletion_lost(cache->deletion);
+	deletion_lost(cache->deletion, DELETION_NODE);
 	snprintf(cache->problem, sizeof(cache->problem), "%s", reason);
 	cache->health = CACHE_AWAY;
 }
@@ -135,7 +162,7 @@ cache_went(Cache *cache, const char *reason)
 static void
 cache_came(Cache *cache)
 {
-	if (cache->health == CACHE_WORKS || deletion_is_troubled(cache->deletion))
+	if (cache->health == CACHE_WORKS || deletion_is_troubled(cache->deletion, DELETION_NODE))
 		return;
 	master_worked(cache->master);
 	cache->problem[0] = '\0';
@@ -146,7 +173,7 @@ static void
 take_reply(Cache *cache, const struct redisReply *reply)
 {
 	char            error[CACHE_PROBLEM_BYTES];
-	DeletionVerdict verdict = deletion_reply(cache->deletion, reply, cache->now_us, error);
+	DeletionVerdict verdict = deletion_reply(cache->deletion, DELETION_NODE, reply, cache->now_us, error);
 
 	if (verdict == DELETION_DONE)
 	{
@@ -163,6 +190,8 @@ cache_step(Cache *cache, int64_t now_us)
 	RedisEvent event;
 	bool       busy;
 
+	if (cache->cluster != NULL)
+		return cluster_step(cache->cluster, now_us);
 	cache->now_us = now_us;
 	busy = master_step(cache->master, now_us);
 	while (master_next(cache->master, now_us, &event))
@@ -178,7 +207,7 @@ cache_step(Cache *cache, int64_t now_us)
 			break;
 		case REDIS_EVENT_ROLE:
 			deletion_keep_recent(cache->deletion, event.keep_us);
-			deletion_replicas(cache->deletion, event.role, event.replicated, now_us);
+			deletion_replicas(cache->deletion, DELETION_NODE, event.role, event.replicated, now_us);
 			break;
 		case REDIS_EVENT_LOST:
 			cache_went(cache, event.text);
@@ -191,49 +220,60 @@ cache_step(Cache *cache, int64_t now_us)
 void
 cache_send(Cache *cache, int64_t now_us)
 {
+	if (cache->cluster != NULL)
+	{
+		cluster_send(cache->cluster, now_us);
+		return;
+	}
 	cache->now_us = now_us;
 	if (!master_is_ready(cache->master))
 		return;
-	deletion_send(cache->deletion, now_us);
+	deletion_send(cache->deletion, DELETION_NODE, now_us);
 	master_flush(cache->master, now_us);
 }
 
 CacheHealth
 cache_health(const Cache *cache)
 {
-	return cache->health;
+	return cache->cluster != NULL ? cluster_health(cache->cluster) : cache->health;
 }
 
 const char *
 cache_problem(const Cache *cache)
 {
-	return cache->problem;
+	return cache->cluster != NULL ? cluster_problem(cache->cluster) : cache->problem;
 }
 
 const char *
 cache_scan_problem(const Cache *cache)
 {
-	return deletion_scan_problem(cache->deletion);
+	return cache->cluster != NULL ? cluster_scan_problem(cache->cluster)
+								  : deletion_scan_problem(cache->deletion);
 }
 
 const char *
 cache_name(const Cache *cache)
 {
-	return master_name(cache->master);
+	return cache->cluster != NULL ? cluster_name(cache->cluster) : master_name(cache->master);
 }
 
 size_t
 cache_poll(const Cache *cache, struct pollfd *fds, size_t room)
 {
+	if (cache->cluster != NULL)
+		return cluster_poll(cache->cluster, fds, room);
 	return master_poll(cache->master, fds, room);
 }
 
 int64_t
 cache_due_us(const Cache *cache)
 {
-	int64_t due_us = master_due_us(cache->master);
-	int64_t deletion_us = deletion_due_us(cache->deletion);
+	int64_t due_us, deletion_us;
 
+	if (cache->cluster != NULL)
+		return cluster_due_us(cache->cluster);
+	due_us = master_due_us(cache->master);
+	deletion_us = deletion_due_us(cache->deletion, DELETION_NODE);
 	if (master_is_ready(cache->master) && deletion_us < due_us)
 		return deletion_us;
 	return due_us;

@@ -292,6 +292,7 @@ caches_counters(Caches *caches)
 		sum->keys_sent += one->keys_sent;
 		sum->keys_deleted += one->keys_deleted;
 		sum->keys_merged += one->keys_merged;
+		sum->keys_moved += one->keys_moved;
 		sum->patterns += one->patterns;
 		sum->keys_again += one->keys_again;
 		times[i] = &one->round_trip;

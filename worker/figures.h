@@ -39,6 +39,7 @@ typedef struct Figures
 	const char      *queue;
 	const char      *patterns_trouble, *letters_trouble; /* why these wait; empty: they do not */
 	size_t           waiting_bytes;                      /* of keys that are to be deleted */
+	int64_t          canary_delay_us, canary_age_us;     /* of the last canary; age -1: none yet */
 	const Histogram *delay, *redis_time;                 /* borrowed */
 } Figures;
 

@@ -203,7 +203,7 @@ static void
 ask_role(Master *master, int64_t now_us)
 {
 	if (master->role_at != 0 || now_us < master->role_due_us ||
-		redis_link_send(master->link, now_us, mq_bytes_of(ROLE_COMMAND)) != MQ_OK)
+		redis_link_send(master->link, now_us, mq_bytes_of(ROLE_COMMAND), 1) != MQ_OK)
 		return;
 	master->role_at = ++master->sent;
 	master->role_due_us = now_us + MASTER_ROLE_US;
@@ -349,14 +349,14 @@ master_next(Master *master, int64_t now_us, RedisEvent *event)
 }
 
 MqResult
-master_send(Master *master, int64_t now_us, MqBytes command)
+master_send(Master *master, int64_t now_us, MqBytes commands, size_t count)
 {
 	MqResult result = MQ_LOST;
 
 	if (master->state == MASTER_TRUSTED)
-		result = redis_link_send(master->link, now_us, command);
+		result = redis_link_send(master->link, now_us, commands, count);
 	if (result == MQ_OK)
-		master->sent++;
+		master->sent += count;
 	return result;
 }
 

@@ -35,7 +35,7 @@ void    master_renew(Master *master, const RedisUrl *url, TlsContext *certificat
 bool     master_step(Master *master, int64_t now_us);
 void     master_flush(Master *master, int64_t now_us);
 bool     master_next(Master *master, int64_t now_us, RedisEvent *event);
-MqResult master_send(Master *master, int64_t now_us, MqBytes command);
+MqResult master_send(Master *master, int64_t now_us, MqBytes commands, size_t count);
 void     master_drop(Master *master, bool settings, int64_t now_us);
 void     master_worked(Master *master);
 

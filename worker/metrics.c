@@ -46,6 +46,13 @@ add_gauge(MqBuffer *out, const char *name, const char *help, int64_t value)
 }
 
 static MqResult
+add_seconds(MqBuffer *out, const char *name, const char *help, int64_t value_us)
+{
+	add_head(out, name, "gauge", help);
+	return add(out, PREFIX "%s %.6f\n", name, (double) value_us / 1e6);
+}
+
+static MqResult
 add_sides(MqBuffer *out, const char *name, uint64_t broker, uint64_t redis)
 {
 	add(out, PREFIX "%s{to=\"broker\"} %" PRIu64 "\n", name, broker);
@@ -151,6 +158,13 @@ metrics_print(const Figures *figures, int64_t started_at_us, MqBuffer *out)
 	if (figures->queue_messages >= 0)
 		add_gauge(out, "queue_messages", "Messages that waited in the queue, seconds ago.",
 		          figures->queue_messages);
+	if (figures->canary_age_us >= 0)
+	{
+		add_seconds(out, "canary_delay_seconds",
+		            "Time that the last message without keys took from the event to Redis.",
+		            figures->canary_delay_us);
+		add_seconds(out, "canary_age_seconds", "Time since then.", figures->canary_age_us);
+	}
 	add_histogram(out, "redis_seconds", "Time from a command to the answer of Redis.",
 	              figures->redis_time);
 	add_histogram(out, "delay_seconds",

@@ -58,8 +58,6 @@ parse_redis_url(WorkerConfig *config, const char *value, char *reason)
 		return complain(reason, "is given more than %d times", MQ_MAX_URLS);
 	if (redis_url_parse(value, url, &error) != MQ_OK)
 		return complain(reason, "%s", error.text);
-	if (url->kind == REDIS_CLUSTER)
-		return complain(reason, "this version does not know redis+cluster://");
 	config->redis_url_count++;
 	return true;
 }
@@ -372,8 +370,10 @@ const Option options[] = {
 	 "the cache: redis://user:password@host:port/db, rediss://... (TLS),\n"
 	 "redis+unix://user:password@/path?db=0, or by Sentinel:\n"
 	 "redis+sentinel://user:password@host:port,host:port/master/db?sentinel_user=...\n"
-	 "&sentinel_password=...; repeatable (in the environment separated by white\n"
-	 "space): caches that are one, a message is done once all have answered"},
+	 "&sentinel_password=..., or a cluster by some of its nodes:\n"
+	 "redis+cluster://user:password@host:port,host:port; repeatable (in the\n"
+	 "environment separated by white space): caches that are one, a message is done\n"
+	 "once all have answered"},
 	{"redis-password-file", "OUTBOX_REDIS_PASSWORD_FILE", "", "FILE",
 	 parse_redis_password_file, NULL, "its first line takes the place of the password in --redis-url"},
 	{"redis-ca-file", "OUTBOX_REDIS_CA_FILE", "", "FILE", parse_redis_ca_file, NULL,
@@ -403,8 +403,8 @@ const Option options[] = {
 	 "delete each key again so much later, for readers of a lagging replica; at\n"
 	 "most 8 MB of keys wait for it, the oldest are deleted earlier then (ms, s, min)"},
 	{"metrics-listen", "OUTBOX_METRICS_LISTEN", "off", "ADDRESS", parse_metrics_listen, NULL,
-	 "serve /metrics (Prometheus), /healthz and /readyz here: 127.0.0.1:9790;\n"
-	 "the loopback address if only a port is given"},
+	 "serve a status page, /metrics (Prometheus), /healthz and /readyz here:\n"
+	 "127.0.0.1:9790; the loopback address if only a port is given"},
 	{"report-to", "OUTBOX_REPORT_TO", "", "CONNINFO", parse_report_to, NULL,
 	 "report each second to this PostgreSQL database, which shows it in outbox.consumer"},
 	{"name", "OUTBOX_NAME", NULL, "NAME", parse_worker_name, NULL,

@@ -11,12 +11,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A text that ends with a NUL. */
 #define EMBED(name, file)                                                                          \
 	__asm__(".pushsection .rodata\n"                                                               \
-	        ".globl " #name "\n.hidden " #name "\n" #name ":\n.incbin \"" file "\"\n"              \
-	        ".globl " #name "_end\n.hidden " #name "_end\n" #name "_end:\n.byte 0\n"               \
+	        ".globl " #name "\n.hidden " #name "\n" #name ":\n.incbin \"" file "\"\n.byte 0\n"     \
 	        ".popsection\n");                                                                      \
-	extern const char name[], name##_end[]
+	extern const char name[] /* NOLINT(bugprone-macro-parentheses) */
 
 EMBED(page_html, "worker/page.html");
 EMBED(page_css, "worker/page.css");
@@ -56,9 +56,9 @@ put(MqBuffer *out, MqBytes *html, const char *mark, const char *element, MqBytes
 MqResult
 page_make(Page *page)
 {
-	MqBytes html = mq_bytes(page_html, (size_t) (page_html_end - page_html));
-	MqBytes css = mq_bytes(page_css, (size_t) (page_css_end - page_css));
-	MqBytes js = mq_bytes(page_js, (size_t) (page_js_end - page_js));
+	MqBytes html = mq_bytes_of(page_html);
+	MqBytes css = mq_bytes_of(page_css);
+	MqBytes js = mq_bytes_of(page_js);
 	char    css_hash[HASH_BYTES], js_hash[HASH_BYTES];
 
 	/* With that room nothing can fail. */

@@ -91,6 +91,13 @@ let next = 0;
 let outbox = [];            // of the database, as long as this page is open: {at, events, messages, pending}
 let relaySince = { state: '', at: 0 };
 
+// Of an extension of another version: that is not known, either.
+function mindForm(database) {
+    const told = database.pipeline;
+    if (!told || (told.relay && told.lag && told.parked)) return;
+    Object.assign(database, { pipeline: null, state: 'refused', reason: 'its answer has another form; are extension and worker of one version?' });
+}
+
 function takeHistory(history) {
     const fresh = history.samples.map((row) =>
         Object.fromEntries(history.names.map((name, i) => [name, row[i]])));
@@ -128,7 +135,9 @@ const REFUSES = /^(NOAUTH|WRONGPASS|NOPERM|READONLY|MOVED|DENIED|ERR|MISCONF|MAS
 function sentence(text) {
     const line = (text || '').trim();
     if (line === '') return '';
-    return `${line[0].toUpperCase()}${line.slice(1)}${/[.!?]$/.test(line) ? '' : '.'}`;
+    // Not a name such as outbox.event_1.
+    const first = /^[a-z]+[ ,]/.test(line) ? line[0].toUpperCase() : line[0];
+    return `${first}${line.slice(1)}${/[.!?]$/.test(line) ? '' : '.'}`;
 }
 
 const RELAY_WORDS = {
@@ -253,7 +262,7 @@ function showVerdict(problems) {
     say($('hint-text'), first ? first.hint : '');
     say($('hint-code'), first ? first.code : '');
     showAlso(problems.slice(1));
-    const title = first ? `(!) ${first.title.replace(/\.$/, '')} – outbox-worker` : 'outbox-worker: all is well';
+    const title = first ? `(!) ${first.title.replace(/\.$/, '')} – ${last.worker.name}` : `${last.worker.name}: all is well`;
     if (document.title !== title) document.title = title;
     const colour = { good: '0a7d5a', warn: 'd98a00', bad: 'd02a1e' }[level];
     const shape = level === 'good' ? '<circle cx="8" cy="8" r="6"' : '<path d="M8 1 15 14H1z"';
@@ -419,29 +428,33 @@ function showNote() {
 const HEIGHT = 100;
 
 function quantiles(of) {
-    return [milliseconds(of.p50_ms), of.p50_ms === null ? 'nothing yet' : `half of them; 99 % within ${milliseconds(of.p99_ms)}`];
+    return of.p50_ms === null ? ['–', 'nothing yet', ''] : [milliseconds(of.p50_ms), 'half of them', `99 % within ${milliseconds(of.p99_ms)}`];
 }
 
 const PLOTS = [
     { id: 'delay', title: 'From commit to deletion', first: 'delay_p50_us', second: 'delay_p99_us', log: true,
         now: () => quantiles(last.delay), unit: (us) => milliseconds(us / 1000) },
     { id: 'messages', title: 'Messages a second', first: 'messages', second: null,
-        now: () => [perSecond(rateOf('messages')), `${count(last.worker.messages)} since it started`], unit: count },
+        now: () => [perSecond(rateOf('messages')), `${count(last.worker.messages)} since it started`, ''], unit: count },
     { id: 'waiting', title: 'Messages that wait in the queue', first: 'queue_messages', second: null, area: true,
-        now: () => [count(last.queue.messages), last.database.pipeline ? `and ${some(last.database.pipeline.lag.pending_events, 'event')} in the outbox` : ''], unit: count },
-    { id: 'redis', title: 'Redis’ time to answer', first: 'redis_p99_us', second: null, log: true,
+        now: () => [count(last.queue.messages), last.database.pipeline ? `and ${some(last.database.pipeline.lag.pending_events, 'event')} in the outbox` : '', ''], unit: count },
+    { id: 'redis', title: 'Redis’ time to answer', first: null, second: 'redis_p99_us', log: true,
         now: () => quantiles(last.redis_time), unit: (us) => milliseconds(us / 1000) },
 ];
 
 function drawPlots() {
     for (const plot of PLOTS) {
         plot.value = make('b');
-        plot.words = make('span');
+        // Swatches where there are two kinds of bars.
+        plot.words = [plot.log && plot.first ? 'key' : '', plot.log ? 'key light' : ''].map((swatch) => {
+            const text = make('span');
+            return { text, all: make('span', {}, ...(swatch ? [make('i', { class: swatch })] : []), text) };
+        });
         plot.svg = draw('svg', { viewBox: `0 0 ${KEPT} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': plot.title },
             ...['away', 'grid', 'area', 'second', 'first'].map((name) => (plot[`${name}Path`] = draw('path', { class: name }))));
         plot.field = make('div', { class: 'field' }, plot.svg);
         const title = make('h3', {}, plot.title);
-        $('plots').append(make('div', { class: 'plot', id: `plot-${plot.id}` }, title, make('div', { class: 'now' }, plot.value, plot.words),
+        $('plots').append(make('div', { class: 'plot', id: `plot-${plot.id}` }, title, make('div', { class: 'now' }, plot.value, ...plot.words.map((words) => words.all)),
             plot.field, make('div', { class: 'axis', 'aria-hidden': 'true' }, make('span', {}, '10 min ago'), make('span', {}, 'now'))));
     }
 }
@@ -453,11 +466,13 @@ function niceAbove(value) {
 
 // Where a value stands, from 0 (bottom) to 1, and the values of the lines across.
 function scaleOf(plot) {
-    const seen = samples.flatMap((sample) => [sample[plot.first], plot.second ? sample[plot.second] : null]).filter((v) => v !== null);
+    const seen = samples.flatMap((sample) => [plot.first && sample[plot.first], plot.second && sample[plot.second]]).filter((v) => v !== null);
     const most = Math.max(0, ...seen);
     if (!plot.log) {
-        const top = Math.max(niceAbove(most), plot.id === 'messages' || plot.id === 'waiting' ? 10 : 1);
-        return { place: (v) => v / top, lines: [top / 2, top] };
+        // A backlog that is done within a second shall not flatten all others: it reaches the top.
+        const usual = plot.area ? most : seen.sort((a, b) => a - b)[Math.floor(seen.length * 0.99)] || 0;
+        const top = Math.max(niceAbove(usual), 10);
+        return { place: (v) => Math.min(1, v / top), lines: [top / 2, top] };
     }
     const low = Math.floor(Math.log10(Math.max(1, Math.min(1000, ...seen))));
     const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(most, 10 ** (low + 1)))));
@@ -492,14 +507,17 @@ function showPlot(plot) {
         set(plot.firstPath, 'd', line.length > 1 ? `M${line.join('L')}` : '');
         set(plot.areaPath, 'd', line.length > 1 ? `M${x(0)} ${HEIGHT}L${line.join('L')}L${KEPT - 1} ${HEIGHT}z` : '');
     } else {
-        set(plot.firstPath, 'd', bars(plot.first));
+        set(plot.firstPath, 'd', plot.first ? bars(plot.first) : '');
         set(plot.secondPath, 'd', plot.second ? bars(plot.second) : '');
     }
-    const [value, words] = plot.now();
+    const [value, ...words] = plot.now();
     say(plot.value, value);
-    say(plot.words, words);
+    words.forEach((text, i) => {
+        plot.words[i].all.hidden = text === '';
+        say(plot.words[i].text, text);
+    });
     const values = samples.map((sample) => sample[plot.second || plot.first]).filter((v) => v !== null);
-    set(plot.svg, 'aria-label', `${plot.title}, last ten minutes: now ${value}; ${words}; at most ${values.length ? plot.unit(Math.max(...values)) : 'nothing yet'}`);
+    set(plot.svg, 'aria-label', `${plot.title}, last ten minutes: now ${[value, ...words].filter(Boolean).join(', ')}; at most ${values.length ? plot.unit(Math.max(...values)) : 'nothing yet'}`);
 }
 
 function median(values) {
@@ -612,6 +630,9 @@ async function ask() {
         const answer = await fetch(`status.json?since=${next}`, { cache: 'no-store', signal: abort.signal });
         if (!answer.ok) throw new Error(answer.statusText);
         const told = await answer.json();
+        mindForm(told.database);
+        // Another process: its seconds are numbered anew.
+        if (last && told.worker.uptime_s < last.worker.uptime_s) next = -1;
         takeHistory(told.history);
         takeDatabase(told.database);
         last = told;

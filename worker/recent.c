@@ -82,15 +82,12 @@ recent_free(Recent *recent, ChunkQueue *spare)
 
 /* ---- keeping ---- */
 
-/* Where the next key goes; NULL: out of memory. */
+/* NULL: out of memory. */
 static Chunk *
-open_chunk(Recent *recent, ChunkQueue *spare, size_t size)
+append_chunk(Recent *recent, ChunkQueue *spare)
 {
-	Chunk *chunk = recent->kept.tail;
+	Chunk *chunk = chunk_get(spare);
 
-	if (chunk != NULL && !recent->tail_closed && chunk_has_room(chunk, size))
-		return chunk;
-	chunk = chunk_get(spare);
 	if (chunk == NULL)
 		return NULL;
 	chunk_list_append(&recent->kept, chunk);
@@ -100,17 +97,35 @@ open_chunk(Recent *recent, ChunkQueue *spare, size_t size)
 	return chunk;
 }
 
-void
-recent_add(Recent *recent, ChunkQueue *spare, const Chunk *chunk)
+/* Under load chunks are full: one copy for all of its keys. */
+static void
+add_whole(Recent *recent, ChunkQueue *spare, const Chunk *chunk)
 {
-	if (recent->keep_us == 0)
+	Chunk *copy = append_chunk(recent, spare);
+	size_t before;
+
+	if (copy == NULL)
 		return;
+	before = chunk_size(copy);
+	if (mq_buffer_append(&copy->bytes, chunk->bytes.data, chunk->bytes.size) != MQ_OK)
+		return;
+	copy->count = chunk->count;
+	memcpy(copy->keys, chunk->keys, chunk->count * sizeof(chunk->keys[0]));
+	recent->held_bytes += chunk_size(copy) - before;
+}
+
+/* Small ones of one second share a chunk. */
+static void
+add_keys(Recent *recent, ChunkQueue *spare, const Chunk *chunk)
+{
 	for (size_t i = 0; i < chunk->count; i++)
 	{
 		MqBytes key = chunk_key(chunk, i);
-		Chunk  *tail = open_chunk(recent, spare, key.size);
+		Chunk  *tail = recent->kept.tail;
 		size_t  before;
 
+		if (tail == NULL || recent->tail_closed || !chunk_has_room(tail, key.size))
+			tail = append_chunk(recent, spare);
 		if (tail == NULL)
 			return;
 		before = chunk_size(tail);
@@ -118,7 +133,18 @@ recent_add(Recent *recent, ChunkQueue *spare, const Chunk *chunk)
 			return;
 		recent->held_bytes += chunk_size(tail) - before;
 	}
-	while (recent->held_bytes > RECENT_MAX_BYTES && recent->kept.head != recent->kept.tail)
+}
+
+void
+recent_add(Recent *recent, ChunkQueue *spare, const Chunk *chunk)
+{
+	if (recent->keep_us == 0)
+		return;
+	if (chunk->count > CHUNK_KEYS / 2 && chunk->form == spare->form)
+		add_whole(recent, spare, chunk);
+	else
+		add_keys(recent, spare, chunk);
+	while (recent->held_bytes > recent->max_bytes && recent->kept.head != recent->kept.tail)
 		forget_chunk(recent, spare);
 }
 
@@ -203,6 +229,12 @@ bool
 recent_has_again(const Recent *recent)
 {
 	return recent->again.head != NULL || recent->again_patterns.head != NULL;
+}
+
+bool
+recent_has_kept(const Recent *recent)
+{
+	return recent->kept.head != NULL || recent->kept_patterns.head != NULL;
 }
 
 Chunk *

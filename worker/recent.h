@@ -10,9 +10,9 @@
  * What replicas have, the master tells (ROLE): its own offset, and the offset that each replica has
  * acknowledged. A mark notes the offset at one moment; what was deleted before it is forgotten when
  * every replica is past it. Where a replica is missing, nothing can be told from offsets: what is
- * older than keep_us is forgotten then. And where more than RECENT_MAX_BYTES are held, the oldest.
+ * older than keep_us is forgotten then. And where more than max_bytes are held, the oldest.
  *
- * Keys are copied into chunks of their own, full ones. Patterns that were scanned to their end are
+ * Keys are copied into chunks of their own, half full at least. Patterns that were scanned to their end are
  * kept too: keys that the scan did not find may be there on the other server.
  */
 #ifndef WORKER_RECENT_H
@@ -49,6 +49,7 @@ typedef struct RecentPatterns
 typedef struct Recent
 {
 	int64_t   keep_us; /* 0: off, nothing is kept */
+	size_t    max_bytes;
 	ChunkList kept, again;
 	size_t    held_bytes;
 	bool      tail_closed; /* of kept: a mark is behind it */
@@ -62,7 +63,7 @@ typedef struct Recent
 	size_t     mark_first, mark_count;
 } Recent;
 
-/* Zeroed, with keep_us, is empty. spare: where chunks come from and go to. */
+/* Zeroed, with keep_us and max_bytes, is empty. spare: where chunks come from and go to. */
 void recent_free(Recent *recent, ChunkQueue *spare);
 
 /* These keys, this pattern (prefix and all) were deleted. Out of memory: they are not kept. */
@@ -79,6 +80,9 @@ void recent_again(Recent *recent);
 
 /* Is anything? */
 bool recent_has_again(const Recent *recent);
+
+/* Is anything kept? */
+bool recent_has_kept(const Recent *recent);
 
 /* The next chunk to delete again, taken out; NULL: none. And back: it has to be sent again. */
 Chunk *recent_take(Recent *recent);

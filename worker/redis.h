@@ -3,7 +3,9 @@
  *    One connection to one Redis, never blocking; hiredis serves as codec only.
  *
  * States: WAITING -> CONNECTING -> LOGIN -> READY -> WAITING. Login is AUTH and SELECT where the
- * URL asks for them, then PING, so that a Redis that is still LOADING is not taken for ready.
+ * URL asks for them, then PING, so that a Redis that is still LOADING is not taken for ready. With a
+ * URL of a single server HELLO in between: a node of a cluster has a part of the keys only, and says so
+ * of single keys, but not when it is asked for all that match a pattern.
  *
  * After a time limit, a broken answer or a refusal the connection is closed and never used again: a
  * late answer would be taken for that of the next command. The next try comes after a pause, short
@@ -78,8 +80,11 @@ void redis_link_flush(RedisLink *link, int64_t now_us);
 /* The next event; false: none is waiting. */
 bool redis_link_next(RedisLink *link, int64_t now_us, RedisEvent *event);
 
-/* Appends one command, whole and in Redis' protocol. MQ_OK; MQ_FULL: later; MQ_LOST: not READY; MQ_NOMEM. */
-MqResult redis_link_send(RedisLink *link, int64_t now_us, MqBytes command);
+/* Answers are waited for so long, in place of REDIS_ANSWER_LIMIT_US. */
+void redis_link_limit_answers(RedisLink *link, int64_t limit_us);
+
+/* Appends commands, whole and in Redis' protocol. MQ_OK; MQ_FULL: later; MQ_LOST: not READY; MQ_NOMEM. */
+MqResult redis_link_send(RedisLink *link, int64_t now_us, MqBytes commands, size_t count);
 
 /* Gives this connection up (REDIS_EVENT_LOST does not follow). settings: the long pause. */
 void redis_link_drop(RedisLink *link, bool settings, int64_t now_us);

@@ -27,7 +27,7 @@
 #define LONGEST_PAUSE_US ((int64_t) 30000000)
 #define LOOKED_AT_PAUSE_US ((int64_t) 2000000)  /* the longest while somebody looks */
 #define REFUSED_PAUSE_US ((int64_t) 10000000)   /* the server's log has a line for each refusal */
-#define PARAMETERS 8
+#define PARAMETERS 10
 
 /* Figures as text, in the order of report_consumer's arguments; an empty text is NULL. */
 typedef struct ReportText
@@ -88,6 +88,8 @@ set_values(const Report *report, const Figures *figures, ReportText *text)
 	set_milliseconds(values[5], histogram_quantile_us(figures->delay, 0.5));
 	set_milliseconds(values[6], histogram_quantile_us(figures->delay, 0.99));
 	log_printable(mq_bytes_of(figures->last_error), values[7], 512);
+	set_milliseconds(values[8], figures->canary_age_us < 0 ? -1 : figures->canary_delay_us);
+	set_milliseconds(values[9], figures->canary_age_us);
 }
 
 static void
@@ -205,6 +207,12 @@ disconnect(Report *report)
 	report->connection = NULL;
 }
 
+/* libpq would write them to standard error, where every line is one of the log. */
+static void
+ignore_notice(void *context, const char *text)
+{
+}
+
 /* A time limit, and who we are; what the string says itself goes before. */
 static bool
 connect_database(Report *report)
@@ -215,6 +223,7 @@ connect_database(Report *report)
 	if (report->connection != NULL)
 		return true;
 	report->connection = PQconnectdbParams(names, values, 1);
+	PQsetNoticeProcessor(report->connection, ignore_notice, NULL);
 	if (PQstatus(report->connection) == CONNECTION_OK)
 		return true;
 	went_away(report, PQerrorMessage(report->connection));
@@ -275,7 +284,7 @@ send_report(Report *report, const ReportText *text, int64_t limit_ms)
 		values[i] = text->values[i][0] == '\0' ? NULL : text->values[i];
 	result = take_result(report,
 	                     PQsendQueryParams(report->connection,
-	                                       "SELECT outbox.report_consumer($1,$2,$3,$4,$5,$6,$7,$8)",
+	                                       "SELECT outbox.report_consumer($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)",
 	                                       PARAMETERS, NULL, values, NULL, NULL, 0),
 	                     limit_ms);
 	if (result == NULL)

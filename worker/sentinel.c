@@ -223,7 +223,7 @@ ask(Sentinel *sentinel, Voice *voice, bool hurry, int64_t now_us)
 	{
 		const MqBuffer *question = &sentinel->questions[voice->unanswered];
 
-		if (redis_link_send(voice->link, now_us, mq_bytes(question->data, question->size)) == MQ_OK)
+		if (redis_link_send(voice->link, now_us, mq_bytes(question->data, question->size), 1) == MQ_OK)
 			continue;
 		/* Half a question would have its answers taken for one another. */
 		redis_link_drop(voice->link, false, now_us);

@@ -72,6 +72,7 @@ typedef struct Worker
 	Onlookers onlookers;
 	Side      broker_side, redis_side;
 	Histogram delay;
+	int64_t   canary_delay_us, canary_at_us; /* of the last one; 0: none yet */
 	char      last_error[512];
 	int64_t   ask_queue_due_us;
 
@@ -211,7 +212,14 @@ message_done(Worker *worker, TagRef ref)
 {
 	consumer_done(worker->consumer, ref);
 	worker->messages++;
-	if (ref.created_at_us > 0)
+	if (ref.is_canary)
+	{
+		int64_t delay_us = wall_clock_us() - ref.created_at_us;
+
+		worker->canary_delay_us = delay_us > 0 ? delay_us : 0;
+		worker->canary_at_us = worker->now_us;
+	}
+	else if (ref.created_at_us > 0)
 		histogram_add(&worker->delay, wall_clock_us() - ref.created_at_us);
 }
 
@@ -478,6 +486,8 @@ worker_figures(void *context, Figures *figures)
 		.patterns_trouble = caches_scan_problem(worker->caches),
 		.letters_trouble = dead_letters_problem(worker->dead_letters),
 		.waiting_bytes = caches_waiting_bytes(worker->caches),
+		.canary_delay_us = worker->canary_delay_us,
+		.canary_age_us = worker->canary_at_us == 0 ? -1 : mq_clock_us() - worker->canary_at_us,
 		.delay = &worker->delay,
 		.redis_time = &counters->round_trip,
 	};

@@ -80,8 +80,12 @@ sub run_node
 	{
 		for my $handle ($select->can_read)
 		{
-			sysread($handle, $rest{$handle}, 65536, length $rest{$handle})
-			  or $select->remove($handle), next;
+			unless (sysread($handle, $rest{$handle}, 65536, length $rest{$handle}))
+			{
+				$select->remove($handle);
+				close $answer if $handle == $asked;
+				next;
+			}
 			while ($rest{$handle} =~ s/^(.*)\n//)
 			{
 				my $line = $1;

@@ -6,7 +6,7 @@
 const assert = require('node:assert');
 const path = require('node:path');
 const { after, before, test } = require('node:test');
-const { alone, beginner, endErrands, errand, full, headline, launch, LIMIT_MS, psql, redis, shown } = require('./support');
+const { alone, beginner, busy, endErrands, errand, full, headline, launch, LIMIT_MS, psql, redis, shown } = require('./support');
 
 // A fault shows within 3 s; on a machine that does other things as well, within this.
 const SOON_MS = 8000;
@@ -41,7 +41,16 @@ async function open(url, options) {
     return opened;
 }
 
-// For README, by SCREENSHOTS=1.
+// For the documents, by SCREENSHOTS=1: with some minutes of traffic before, and a backlog while Redis is away.
+let traffics = Promise.resolve();
+
+async function prepareHealthy() {
+    if (!process.env.SCREENSHOTS) return;
+    await busy(150);
+    traffics = busy(25);
+    await page.waitForTimeout(6000);
+}
+
 async function picture(name) {
     if (process.env.SCREENSHOTS)
         await page.screenshot({ path: path.join(process.env.OUTBOX_WORK, 'browser', `${name}.png`), clip: { x: 0, y: 0, width: 1200, height: 800 } });
@@ -112,13 +121,16 @@ test('what a screen reader is told changes with the state only', async () => {
 });
 
 test('Redis is killed', async (t) => {
+    await prepareHealthy();
     await picture('status-healthy');
     await faultShows(t, 'Redis', () => errand('redis kill'), /^Redis is away\.$/, 'redis', /closed|refused|reset/i);
     assert.strictEqual(await page.evaluate(() => document.getElementById('link-redis').dataset.state), 'bad');
     write(200, 20);
     await page.waitForFunction(() => Number(document.querySelector('#part-queue .value').textContent) > 0, null, { timeout: LIMIT_MS });
+    if (process.env.SCREENSHOTS) await page.waitForTimeout(10000);
     await picture('status-redis-stopped');
     await errand('redis start');
+    await traffics;
     await isWell();
 });
 

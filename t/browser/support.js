@@ -2,8 +2,10 @@
 
 'use strict';
 
-const { execFileSync } = require('node:child_process');
+const { execFileSync, spawn } = require('node:child_process');
 const fs = require('node:fs');
+const net = require('node:net');
+const path = require('node:path');
 const { chromium } = require('playwright-core');
 
 const LIMIT_MS = 30000;
@@ -16,8 +18,9 @@ function need(name) {
 
 const [full, beginner, alone] = need('BROWSER_URLS').split(' ');
 const [askFd, answerFd] = need('BROWSER_ERRANDS').split(' ').map(Number);
-const answers = fs.createReadStream(null, { fd: answerFd, encoding: 'utf8' });
-answers.unref?.();
+// Not a stream of fs: one that waits to read keeps the process from its end.
+const answers = new net.Socket({ fd: answerFd, readable: true, writable: false }).setEncoding('utf8');
+answers.unref();
 
 // run.pl does it: "redis kill", "broker start", ...
 async function errand(name) {
@@ -31,8 +34,10 @@ async function errand(name) {
         };
         answers.on('data', take);
     });
+    answers.ref();
     fs.writeSync(askFd, `${name}\n`);
     const answer = await answered;
+    answers.unref();
     if (answer !== 'ok') throw new Error(`${name}: ${answer}`);
 }
 
@@ -48,6 +53,20 @@ function psql(sql) {
 
 function redis(...command) {
     return execFileSync('redis-cli', ['-p', need('BROWSER_REDIS_PORT'), ...command], { encoding: 'utf8' }).trim();
+}
+
+// Traffic like a blog's, for pictures: two hundred rows that are read and written again and again. Ends
+// by itself, after so many seconds; the promise then holds.
+function busy(seconds) {
+    const ids = Array.from({ length: 200 }, (_, i) => i + 1000);
+    const script = path.join(need('OUTBOX_WORK'), 'browser', 'busy.sql');
+    fs.writeFileSync(script, '\\set id random(1000, 1199)\nUPDATE blogs SET title = md5(random()::text) WHERE id = :id;\n');
+    psql(`INSERT INTO blogs SELECT n, n % 20, 'x' FROM generate_series(1000, 1199) n ON CONFLICT DO NOTHING`);
+    const refill = setInterval(() => {
+        try { redis('MSET', 'blogs:all', '1', ...ids.flatMap((id) => [`blog:${id}`, '1', `author:${id % 20}:blogs`, '1'])); } catch { /* it is away */ }
+    }, 500);
+    const pgbench = spawn('pgbench', ['-n', '-c', '2', '-R', '60', '-T', String(seconds), '-f', script, need('BROWSER_PG')], { stdio: 'ignore' });
+    return new Promise((resolve) => pgbench.on('exit', () => { clearInterval(refill); resolve(); }));
 }
 
 // Nothing of it leaves this machine. As root, or where user namespaces are off, there is no sandbox.
@@ -84,4 +103,4 @@ async function headline(page, pattern) {
     return Date.now() - began;
 }
 
-module.exports = { alone, beginner, endErrands, errand, full, headline, launch, LIMIT_MS, psql, redis, shown };
+module.exports = { alone, beginner, busy, endErrands, errand, full, headline, launch, LIMIT_MS, psql, redis, shown };

@@ -16,7 +16,7 @@ static int
 begin(void **state)
 {
 	(void) state;
-	recent = (Recent){.keep_us = 60 * S};
+	recent = (Recent){.keep_us = 60 * S, .max_bytes = RECENT_MAX_BYTES};
 	spare = (ChunkQueue){0};
 	return 0;
 }
@@ -144,6 +144,33 @@ again_after_a_second_loss(void **state)
 }
 
 static void
+a_full_chunk_is_copied_whole(void **state)
+{
+	Chunk *chunk = chunk_get(&spare);
+	Chunk *copy;
+	char   key[20];
+
+	(void) state;
+	deleted("small");
+	for (int i = 0; i < CHUNK_KEYS; i++)
+	{
+		snprintf(key, sizeof(key), "key:%d", i);
+		assert_true(chunk_append(chunk, mq_bytes(NULL, 0), mq_bytes_of(key)));
+	}
+	recent_add(&recent, &spare, chunk);
+	deleted("next");
+	recent_again(&recent);
+	chunk_release(&spare, recent_take(&recent));
+	copy = recent_take(&recent);
+	assert_int_equal(copy->count, CHUNK_KEYS);
+	assert_true(mq_bytes_equal(chunk_key(copy, 127), mq_bytes_of("key:127")));
+	assert_true(mq_bytes_equal(chunk_commands(copy), chunk_commands(chunk)));
+	chunk_release(&spare, copy);
+	chunk_release(&spare, chunk);
+	assert_string_equal(again(), "next ");
+}
+
+static void
 memory_is_bounded(void **state)
 {
 	char key[100];
@@ -185,6 +212,7 @@ main(void)
 		TEST(what_follows_a_mark_is_not_forgotten_with_it),
 		TEST(a_replica_is_missing),
 		TEST(again_after_a_second_loss),
+		TEST(a_full_chunk_is_copied_whole),
 		TEST(memory_is_bounded),
 		TEST(an_idle_hour_costs_nothing),
 	};

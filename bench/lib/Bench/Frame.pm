@@ -119,6 +119,7 @@ sub measure
 		$ENV{OUTBOX_WORKER} = $tree->worker;
 	}
 	$self->{worker} = $ENV{OUTBOX_WORKER};
+	$ENV{BENCH_ROWS} //= sized(100_000, 100_000, 100_000, 2000);
 	$self->{common}{machine} = machine();
 	my $status = eval { $self->{run}->($self); 0 };
 	print STDERR $@ unless defined $status;
@@ -132,6 +133,8 @@ sub start_server
 {
 	my ($self, $function, @arguments) = @_;
 	require Outbox::Process;
+	# For whether it works, small tables will do.
+	local $ENV{PGOPTIONS} = "-c bench.rows=$ENV{BENCH_ROWS}" if $ENV{BENCH_ROWS};
 	my $name = "server-$function";
 	my $ready = "$self->{folder}/work/ready.json";
 	unlink $ready;

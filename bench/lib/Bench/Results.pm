@@ -12,6 +12,9 @@ use Bench::Figures;
 use JSON::PP ();
 use List::Util qw(max min);
 
+# A way that leaves more than this of its events while it is measured has not done the work.
+use constant KEEPS_UP => 0.1;
+
 # One result for each of these, not one for each name.
 my @keys = qw(way clients sync state events keys arguments);
 
@@ -91,6 +94,14 @@ sub rate
 	return median(map { $_->{rate} } @{ $result->{rounds} });
 }
 
+# Of the events that were recorded, those that were not in the queue when the writers stopped.
+sub left
+{
+	my ($self, $way, $clients, $sync) = @_;
+	my $result = $self->one('throughput', way => $way, clients => $clients, sync => $sync) or return undef;
+	return median(map { $_->{waiting} / $_->{transactions} } @{ $result->{rounds} });
+}
+
 # What a part of a way (backends, relay, worker, broker, redis ...) spends for a transaction: us.
 sub spent_us
 {
@@ -157,12 +168,16 @@ sub goal_rates
 	{
 		my ($sync, $least) = @$goal;
 		my $share = $self->share('ours', 8, $sync);
+		my @all = $self->competitors('throughput', clients => 8, sync => $sync);
+		my @behind = grep { $self->left($_, 8, $sync) >= KEEPS_UP } @all;
 		my @best = $self->best(sub { $self->share($_[0], 8, $sync) },
-			$self->competitors('throughput', clients => 8, sync => $sync));
+			grep { $self->left($_, 8, $sync) < KEEPS_UP } @all);
 		push @rows, row("transactions/s, 8 writers, all on the same cores, synchronous_commit $sync",
-			sprintf('>= %.0f %% of no invalidation; above every competitor', 100 * $least),
-			defined $share ? sprintf('%.0f %%%s', 100 * $share,
-				@best ? sprintf('; best competitor (%s) %.0f %%', $best[0], 100 * $best[1]) : '') : undef,
+			sprintf('>= %.0f %% of no invalidation; above every competitor that keeps up', 100 * $least),
+			defined $share ? sprintf('%.0f %%%s%s', 100 * $share,
+				@best ? sprintf('; best competitor (%s) %.0f %%', $best[0], 100 * $best[1]) : '',
+				join '', map { sprintf '; %s %.0f %%, %.0f %% of it unpublished', $_,
+					100 * $self->share($_, 8, $sync), 100 * $self->left($_, 8, $sync) } @behind) : undef,
 			defined $share && $share >= $least && (!@best || $share > $best[1]));
 	}
 	return @rows;

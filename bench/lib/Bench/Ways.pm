@@ -84,7 +84,8 @@ sub start
 	require Outbox::Worker;
 	for (@names) { die "no way \"$_\"; there are: @order\n" unless $ways{$_} }
 	my $self = bless { frame => $frame, parts => {} }, $class;
-	my %wanted = map { $_ => 1 } @names ? @names : @order;
+	# In three minutes there is no time for a second server.
+	my %wanted = map { $_ => 1 } @names ? @names : grep { !$ENV{QUICK} || !$ways{$_}{logical} } @order;
 	my $has_pgq = $self->has_pgq;
 	print "PgQ is not installed: see packages-bench.txt\n" if $wanted{pgq} && !$has_pgq;
 	delete $wanted{pgq} unless $has_pgq;
@@ -373,6 +374,13 @@ sub woken
 		keys %{ $self->{parts} } };
 }
 
+sub pids_to_profile
+{
+	my ($self) = @_;
+	my ($postmaster) = Bench::Frame::slurp("$self->{server}{data}/postmaster.pid") =~ /^(\d+)/;
+	return ($postmaster, $self->{worker}->pid);
+}
+
 # Memory of its own, by part: kB. Of a program with nothing of the server's the most it ever had; of the
 # server's processes what is theirs alone now.
 sub memory_kb
@@ -467,10 +475,10 @@ sub messages
 }
 
 # A backlog of so many transactions that change so many keys, then all that a way has at work. The clock
-# runs from the relay's start (or outbox.resume()) to the last key.
+# runs from the relay's start (or outbox.resume()) to the last key. $ready: called before.
 sub drain
 {
-	my ($self, $way, $events, $distinct) = @_;
+	my ($self, $way, $events, $distinct, $ready) = @_;
 	my $frame = $self->{frame};
 	my $redis_port = $self->{redis}->port;
 	$self->use_server($ways{$way}{logical} ? 'logical' : 'bench');
@@ -489,6 +497,7 @@ sub drain
 	my $recorded = $frame->ask('relay', 'record', 8, $events, $procedure);
 	$self->sql('CHECKPOINT');
 
+	$ready->() if $ready;
 	my $began_s = monotonic_s();
 	if ($way eq 'ours') { $self->sql('SELECT outbox.resume()') }
 	elsif ($way eq 'pgq')
@@ -585,6 +594,7 @@ sub under_snapshot
 	poll_until('a snapshot', sub { $self->sql(
 		q(SELECT count(*) FROM pg_stat_activity WHERE application_name = 'holder' AND query LIKE '%sleep%'
 			AND state = 'active')) == 1 });
+	my $dead = $self->dead_tuples($ways{$way}{outbox});
 	local $ENV{PGOPTIONS} = '-c synchronous_commit=off';
 	my $writers = Outbox::Process->start(name => 'writers', dir => $work, log => "$work/writers.log",
 		command => [ $self->{frame}->program('writers'), $ways{$way}{table}, $clients, $seconds ]);
@@ -602,7 +612,7 @@ sub under_snapshot
 		seconds  => $seconds,
 		waiting  => $waiting,
 		tenths_s => [ tenths(@samples) ],
-		dead     => $self->dead_tuples($outbox),
+		dead     => $self->dead_tuples($outbox) - $dead,
 		bytes    => $way eq 'ours' ? $self->empty_size : $self->sql("SELECT pg_total_relation_size('$outbox')"),
 	};
 	$self->sql(q(SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holder'));

@@ -98,34 +98,19 @@ sub described
 }
 
 # A server whose relays publish to a broker that is there already: database "bench", with this SQL file
-# read, and "quiet", whose relay asks for no heartbeats. The defaults of a server, but for room.
+# read, and "quiet", whose relay asks for no heartbeats.
 sub serve_relay
 {
 	my ($amqp_url, $file) = @_;
 	$0 = 'bench';
-	my $node = Outbox::Postgres->create('pg', amqp_url => $amqp_url, conf => join "\n",
-		'fsync = on', q(shared_buffers = '256MB'), q(max_wal_size = '8GB'),
-		q(checkpoint_timeout = '1h'), 'autovacuum = on', '');
-	$node->start;
-	$node->safe_psql('postgres', 'CREATE DATABASE bench');
-	$node->safe_psql('bench', 'CREATE EXTENSION pg_outbox');
-	my $empty_bytes = $node->safe_psql('bench', 'SELECT outbox_bytes FROM outbox.lag');
-	$node->safe_psql('bench', slurp_file($file));
+	my $node = Outbox::Postgres->create('pg', amqp_url => $amqp_url, conf => usual_conf());
+	my $empty_bytes = make_database($node, $file);
 	$node->safe_psql('postgres', 'CREATE DATABASE quiet');
 	$node->safe_psql('postgres', "ALTER DATABASE quiet SET outbox.amqp_url = '$amqp_url?heartbeat=0'");
 	$node->safe_psql('quiet', 'CREATE EXTENSION pg_outbox');
 	$node->wait_relay('idle', $_) for qw(bench quiet);
 
-	my @shown = qw(checkpoint_timeout fsync full_page_writes max_wal_size outbox.max_keys_per_message
-	  shared_buffers synchronous_commit wal_level);
-	announce({
-		postgres    => $node->connstr('bench'),
-		data        => $node->data_dir,
-		empty_bytes => $empty_bytes,
-		quiet_pid   => $node->relay('quiet')->{pid},
-		version     => $node->safe_psql('bench', 'SELECT version()'),
-		settings    => { map { $_ => $node->safe_psql('bench', "SHOW $_") } @shown },
-	});
+	announce({ described($node), empty_bytes => $empty_bytes, quiet_pid => $node->relay('quiet')->{pid} });
 	return;
 }
 

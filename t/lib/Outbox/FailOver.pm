@@ -72,7 +72,7 @@ sub key { my ($self, $n) = @_; return "r$self->{round}:$n" }
 # (keys), left (those of them that are still there), untouched (those that nobody published and that are there).
 sub change
 {
-	my ($self, $change, %arg) = @_;
+	my ($self, $change) = @_;
 	my $group = $self->{group};
 	my $old = $group->master;
 	$self->{round}++;
@@ -84,9 +84,9 @@ sub change
 	my $begun = monotonic_s();
 	$change->($old);
 	my ($new, $elected, $deleting) = $self->watch_change($old);
-	# Some more, so that there is something on both sides of it.
+	# Some more, so that there is something on both sides of it; if it took long, none are left.
 	my $before = $new->size;
-	poll_until('more deletions', sub { $new->size < $before - 500 }) unless $arg{brief};
+	poll_until('more deletions', sub { my $size = $new->size; $size < $before - 500 || $size == 0 });
 	my $published = $self->stop_publishing;
 	$self->wait_quiet;
 	my $left = 0;

@@ -9,11 +9,13 @@ use File::Basename ();
 use Outbox::Postgres;
 use Outbox::RabbitMQ;
 use Outbox::Redis;
+use Outbox::RedisCluster;
 use Outbox::Worker;
 use Test::More ();
 
 # Starts what is asked for; all by default. Named arguments: worker => 0 and node => 0 leave that one
-# out; relay_conf (lines for postgresql.conf), broker_config (for rabbitmq.conf), worker_options.
+# out; cluster => {...} has a cluster in place of one Redis (see RedisCluster.pm); relay_conf (lines for
+# postgresql.conf), broker_config (for rabbitmq.conf), worker_options.
 sub start
 {
 	my ($class, %arg) = @_;
@@ -21,7 +23,11 @@ sub start
 	my $dir = $self->{dir};
 
 	$self->{broker} = Outbox::RabbitMQ->new(dir => "$dir/rabbitmq", config => $arg{broker_config})->launch;
-	$self->{redis} = Outbox::Redis->new(dir => "$dir/redis")->start;
+	$self->{redis} =
+	  $arg{cluster}
+	  ? Outbox::RedisCluster->new(dir => "$dir/cluster", %{ $arg{cluster} })
+	  : Outbox::Redis->new(dir => "$dir/redis");
+	$self->{redis}->start;
 	$self->start_node($arg{relay_conf}) if $arg{node} // 1;
 	$self->{broker}->wait_ready;
 	$self->{worker} = Outbox::Worker->new(
