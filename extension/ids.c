@@ -39,9 +39,9 @@
 
 typedef struct IdBlock
 {
-	Oid     database; /* never changes once it is set */
-	slock_t mutex;    /* guards what follows */
-	Oid     sequence; /* it is a block of this one */
+	Oid     database;  /* never changes once it is set */
+	slock_t mutex;     /* guards what follows */
+	Oid     sequence;  /* it is a block of this one */
 	int64   next, end; /* next == end: it is used up */
 } IdBlock;
 
@@ -53,7 +53,7 @@ typedef struct IdsShared
 } IdsShared;
 
 static IdsShared *shared = NULL;
-static IdBlock   *my_block;   /* NULL: there is no room for this database */
+static IdBlock   *my_block; /* NULL: there is no room for this database */
 static bool       my_block_is_known;
 
 Size
