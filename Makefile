@@ -2,8 +2,14 @@
 
 PG_CONFIG ?= pg_config
 BINDIR    ?= /usr/local/bin
-# Not VERSION: in PGXS that is the server's.
-OUTBOX_VERSION := 1.0
+# The release, in VERSION, and its SQL objects, in the control file: docs/packages.md says how they relate.
+# No variable is called VERSION: in PGXS that is the server's.
+OUTBOX_RELEASE := $(shell cat VERSION)
+OUTBOX_VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" pg_outbox.control)
+OUTBOX_DEFINES := -DOUTBOX_RELEASE='"$(OUTBOX_RELEASE)"' -DOUTBOX_VERSION='"$(OUTBOX_VERSION)"'
+
+# WORKER=no builds and installs the extension alone.
+WORKER    ?= yes
 
 # On a fresh machine there is no server to build for yet: `make deps`, `make test` and `make demo`
 # must work there all the same. They call make again once the packages are installed.
@@ -25,7 +31,7 @@ EXTRA_CLEAN   := build worker/outbox-worker
 # Only what exports.map names can be seen from outside the library. (-fvisibility=hidden would hide
 # that, too: before version 16 the server's headers mark nothing as visible.)
 EXTENSION_INCLUDES := -I. -isystem $(shell $(PG_CONFIG) --includedir-server 2>/dev/null)
-PG_CPPFLAGS   := $(EXTENSION_INCLUDES) -DOUTBOX_VERSION='"$(OUTBOX_VERSION)"'
+PG_CPPFLAGS   := $(EXTENSION_INCLUDES) $(OUTBOX_DEFINES)
 PG_CFLAGS     := -std=gnu11 -Wall -Wextra -Wno-declaration-after-statement -Wno-unused-parameter -Wno-sign-compare
 
 # installcheck runs in databases that `installcheck-databases` made, where no relay runs: a relay of
@@ -75,30 +81,51 @@ WORKER_CFLAGS  ?= -O2 -g
 WORKER_CC      ?= $(CC)
 PQ_INCLUDE     := $(shell $(PG_CONFIG) --includedir 2>/dev/null)
 WORKER_FLAGS   := -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Wshadow -Wformat-security \
-	-fstack-protector-strong -I. -I$(PQ_INCLUDE) -DOUTBOX_VERSION='"$(OUTBOX_VERSION)"'
+	-fstack-protector-strong -I. -I$(PQ_INCLUDE) $(OUTBOX_DEFINES)
 WORKER_LIBS    := -lrabbitmq -lhiredis -ljansson -lmicrohttpd -lpq -lssl -lcrypto
 WORKER_SOURCES := $(wildcard worker/*.c) $(WIRE_SOURCES)
 WORKER_OBJS    := $(patsubst %.c,build/%.o,$(WORKER_SOURCES))
 
 ifneq ($(PGXS),)
+ifeq ($(WORKER),yes)
 all: worker/outbox-worker
+install: install-worker install-man
+endif
 endif
 
 worker/outbox-worker: $(WORKER_OBJS)
-	$(WORKER_CC) $(WORKER_CFLAGS) -o $@ $^ $(WORKER_LIBS)
+	$(WORKER_CC) $(WORKER_CFLAGS) $(WORKER_LDFLAGS) -o $@ $^ $(WORKER_LIBS)
 
-build/%.o: %.c Makefile
+build/%.o: %.c Makefile VERSION
 	@mkdir -p $(@D)
 	$(WORKER_CC) $(WORKER_FLAGS) $(WORKER_CFLAGS) -MMD -MP -c -o $@ $<
 
-install: install-worker
+# The status page is put into the worker as it is.
+build/worker/page.o build/asan/worker/page.o: $(wildcard worker/page.html worker/page.css worker/page.js)
+
 install-worker: worker/outbox-worker
 	mkdir -p '$(DESTDIR)$(BINDIR)'
 	install -m 755 worker/outbox-worker '$(DESTDIR)$(BINDIR)/outbox-worker'
 
 # The extension's objects depend on our headers; PGXS does not see that by itself.
-$(filter extension/% relay/%,$(OBJS)): Makefile $(wildcard extension/*.h relay/*.h wire/*.h)
-$(filter wire/%,$(OBJS)): Makefile $(wildcard wire/*.h)
+$(filter extension/% relay/%,$(OBJS)): Makefile VERSION $(wildcard extension/*.h relay/*.h wire/*.h)
+$(filter wire/%,$(OBJS)): Makefile VERSION $(wildcard wire/*.h)
+
+# ---- manual pages --------------------------------------------------------------------------------
+
+# Written in mdoc; the options come from the worker's --help.
+MANDIR    ?= /usr/local/share/man
+MAN_PAGES := build/man/outbox-worker.1 build/man/pg_outbox.7
+
+man: $(MAN_PAGES)
+$(MAN_PAGES) &: VERSION docs/man/build $(wildcard docs/man/*.[17]*) worker/outbox-worker
+	@mkdir -p build/man
+	docs/man/build worker/outbox-worker $(OUTBOX_RELEASE) build/man
+
+install-man: $(MAN_PAGES)
+	mkdir -p '$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man7'
+	install -m 644 $(filter %.1,$(MAN_PAGES)) '$(DESTDIR)$(MANDIR)/man1'
+	install -m 644 $(filter %.7,$(MAN_PAGES)) '$(DESTDIR)$(MANDIR)/man7'
 
 # ---- unit tests ----------------------------------------------------------------------------------
 
@@ -123,7 +150,7 @@ define unit_rules
 $(foreach a,$(UNIT_ARCHIVES),
 $(1)/$(a): $(patsubst %.c,$(1)/%.o,$($(a)_SOURCES))
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(AR) rcs $$@ $$^
 )
 $(patsubst %.c,$(1)/%,$(UNIT_SOURCES)): $(1)/%: $(1)/%.o $(patsubst %.c,$(1)/%.o,$(UNIT_HELPERS)) \
 		$(addprefix $(1)/,$(UNIT_ARCHIVES))
@@ -137,7 +164,7 @@ units: $(UNIT_PROGRAMS)
 
 ASAN_CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 $(eval $(call unit_rules,build/asan,$(ASAN_CFLAGS)))
-build/asan/%.o: %.c Makefile
+build/asan/%.o: %.c Makefile VERSION
 	@mkdir -p $(@D)
 	$(WORKER_CC) $(WORKER_FLAGS) $(ASAN_CFLAGS) -MMD -MP -c -o $@ $<
 build/asan/outbox-worker: $(patsubst %.c,build/asan/%.o,$(WORKER_SOURCES))
@@ -216,7 +243,7 @@ deps:
 	@t/install_deps
 
 # exec: so that a SIGTERM to make reaches the program itself, which cleans up, and not a shell.
-# T: what to run, in place of everything: a file, or sql, specs, units, tap, interop.
+# T: what to run, in place of everything: a file, or sql, specs, units, tap, interop, browser.
 test: deps
 	@exec env T='$(T)' t/run
 
@@ -257,7 +284,7 @@ profile: deps bench-deps
 
 # PARTS: single, bulk, writers, selective, instructions; without it the first four.
 bench-worker: deps
-	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' MEMORY='$(MEMORY)' bench/worker
+	@exec env KEEP='$(KEEP)' ROUNDS='$(or $(ROUNDS),3)' MEMORY='$(MEMORY)' CLUSTER='$(CLUSTER)' bench/worker
 
 bench-recording: deps
 	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' ROUNDS='$(ROUNDS)' bench/recording
@@ -268,11 +295,36 @@ bench-relay: deps
 	@exec env KEEP='$(KEEP)' PARTS='$(PARTS)' EVENTS='$(EVENTS)' THROUGH='$(THROUGH)' ROUNDS='$(ROUNDS)' \
 		QUICK='$(QUICK)' PROFILE='$(PROFILE)' bench/relay
 
+# ---- packages -------------------------------------------------------------------------------------
+
+# What PGXN takes, and the same as tar.gz: of the last commit.
+DIST := pg_outbox-$(OUTBOX_RELEASE)
+dist:
+	@git archive --format=zip --prefix=$(DIST)/ -o $(DIST).zip HEAD
+	@git archive --format=tar.gz --prefix=$(DIST)/ -o $(DIST).tar.gz HEAD
+	@ls $(DIST).zip $(DIST).tar.gz
+
+deps-dev:
+	@t/install_deps packages-dev.txt
+
+# postgresql-NN-pg-outbox and outbox-worker, into build/deb/.
+deb: deps deps-dev
+	@t/deb build
+
+# As root: built, installed, upgraded and purged in a Debian of its own (SUITE=trixie: Debian 13).
+test-deb: deps-dev
+	@exec env SUITE='$(SUITE)' t/deb test
+
+# As root: every test on Debian 13. T=, as for test.
+test-matrix: deps-dev
+	@exec env T='$(T)' SUITE='$(SUITE)' ARCH='$(ARCH)' REDIS_SERVER='$(REDIS_SERVER)' t/matrix
+
 # ---- for developers ------------------------------------------------------------------------------
 
 SERVER_SOURCES := $(wildcard extension/*.c relay/*.c)
 PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c bench/peers/*.c fuzz/*.c model/*.c)
-ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] bench/*.[ch] model/*.[ch])
+ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] t/preload/*.[ch] \
+	bench/*.[ch] bench/peers/*.[ch] fuzz/*.[ch] model/*.[ch])
 SERVER_CHECK   := $(PG_CPPFLAGS) $(PG_CFLAGS) -D_GNU_SOURCE -O2
 
 # Every source by both compilers; with -O2, since some warnings come from the optimizer only.
@@ -285,12 +337,18 @@ check-warnings:
 	done; \
 	[ $$status -eq 0 ] && echo 'no warnings'; exit $$status
 
-format:
+# Of Debian 12: other versions of clang-format differ in small things.
+format: deps-dev
 	clang-format -i $(ALL_C)
 
-lint:
+check-format: deps-dev
+	@clang-format --dry-run -Werror $(ALL_C)
+
+# As soon as one of them has something to say, it fails; the others are asked all the same.
+lint: deps deps-dev
 	@status=0; \
 	t/lint_includes || status=1; \
+	t/lint_scripts || status=1; \
 	cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
 		--suppress=missingInclude --suppress=missingIncludeSystem --suppress=varFuncNullUB \
 		--suppress='memleakOnRealloc:t/unit/*' -I. $(sort $(PLAIN_SOURCES)) || status=1; \
@@ -315,10 +373,11 @@ help:
 	@printf '%s\n' \
 		'make                 build pg_outbox.so and worker/outbox-worker (PG_CONFIG= picks the server)' \
 		'make deps            install the Debian packages of packages.txt that are missing' \
-		'sudo make install    install the extension, and the worker into BINDIR ($(BINDIR))' \
+		'sudo make install    install the extension, the worker into BINDIR ($(BINDIR)), manual pages into MANDIR' \
+		'make man             the manual pages, in build/man/' \
 		'make demo            the whole pipeline, shown on a blog (KEEP=1 leaves it running)' \
 		'make test            every test on private servers (T=t/020_broker_away.pl: this one;' \
-		'                     T=sql, specs, units, tap or interop: these; KEEP=1 keeps the folder)' \
+		'                     T=sql, specs, units, tap, interop or browser: these; KEEP=1 keeps the folder)' \
 		'make test-long       the same, with many rounds of the tests that kill things' \
 		'make check-model     the protocol searched state by state, and with each rule taken out' \
 		'make check-asan      unit tests and worker under address and undefined-behaviour sanitizers' \
@@ -333,12 +392,17 @@ help:
 		'make bench-worker    how fast the worker is, beside what is possible and what is usual' \
 		'make bench-recording what recording costs the writer (PARTS=single, bulk, writers, ...: these)' \
 		'make bench-relay     how fast the relay is and what it costs (PARTS=latency, backlog, ...; QUICK=1)' \
+		'make dist            pg_outbox-$(OUTBOX_RELEASE).zip, as PGXN takes it, and .tar.gz, of the last commit' \
+		'make deb             the Debian packages, into build/deb/' \
+		'sudo make test-deb   builds, installs, upgrades and purges them in a Debian of its own' \
+		'sudo make test-matrix   every test on Debian 13: PostgreSQL 17, RabbitMQ 4, Redis 8, Valkey' \
 		'make check-warnings  every source with gcc and clang, -Wall -Wextra -Werror' \
-		'make lint            includes, cppcheck, clang-tidy' \
-		'make format          clang-format' \
+		'make lint            includes, cppcheck, clang-tidy, shellcheck, perlcritic' \
+		'make format          clang-format (check-format: whether it would change anything)' \
 		'make compile_commands.json   for clangd' \
 		'make clean           remove what was built'
 
-.PHONY: install-worker installcheck-databases units build-asan bench-programs deps test test-long check-asan \
+.PHONY: install-worker man install-man installcheck-databases units build-asan bench-programs deps test test-long check-asan \
 	check-model check-valgrind check-valgrind-worker check-cassert demo \
-	bench bench-deps profile bench-worker bench-recording bench-relay fuzz check-warnings format lint help
+	bench bench-deps profile bench-worker bench-recording bench-relay fuzz check-warnings format check-format lint \
+	help dist deps-dev deb test-deb test-matrix

@@ -3,10 +3,11 @@
  *    What surrounds a worker that is measured: fills Redis and the queue, waits for the last key, and
  *    the two floors that it is measured against.
  *
- *     fill REDIS_PORT KEYS                      sets key:0, key:1, ...
+ *     fill REDIS_PORTS KEYS                     sets key:0, key:1, ...; of a cluster's masters each
+ *                                               keeps what is its own
  *     publish AMQP_PORT QUEUE MESSAGES KEYS [BYTES]  messages that name KEYS of these keys each, in
  *                                               turn; each key filled up to BYTES
- *     drain REDIS_PORT KEYS                     from the first deletion to the last: how long
+ *     drain REDIS_PORTS KEYS                    from the first deletion to the last: how long
  *     unlink REDIS_PORT KEYS                    floor: UNLINKs of 128 keys, 16 in flight
  *     acks AMQP_PORT QUEUE MESSAGES             floor: takes messages, acknowledges each 64th `multiple`
  *     ping REDIS_PORT ROUNDS                    the median round trip of a PING
@@ -35,6 +36,7 @@
 #define PREFETCH 256
 #define MAX_ROUNDS 10000
 #define LIMIT_S 120
+#define MAX_NODES 16
 
 static void
 die(const char *what)
@@ -75,8 +77,20 @@ take_reply(redisContext *redis)
 	return value;
 }
 
+/* A node of a cluster says MOVED to what is not its own. */
 static void
-fill(const char *port, long keys)
+take_set_reply(redisContext *redis)
+{
+	redisReply *reply = NULL;
+
+	if (redisGetReply(redis, (void **) &reply) != REDIS_OK ||
+		(reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "MOVED ", 6) != 0))
+		die("Redis refused");
+	freeReplyObject(reply);
+}
+
+static void
+fill_node(const char *port, long keys)
 {
 	redisContext *redis = open_redis(port);
 
@@ -84,39 +98,57 @@ fill(const char *port, long keys)
 	{
 		redisAppendCommand(redis, "SET key:%ld 1", i);
 		if (i >= 1000)
-			take_reply(redis);
+			take_set_reply(redis);
 	}
 	for (long i = 0; i < (keys < 1000 ? keys : 1000); i++)
-		take_reply(redis);
+		take_set_reply(redis);
 	redisFree(redis);
+}
+
+/* ports: separated by commas. */
+static void
+fill(char *ports, long keys)
+{
+	for (char *port = strtok(ports, ","); port != NULL; port = strtok(NULL, ","))
+		fill_node(port, keys);
 	printf("{\"keys\":%ld}\n", keys);
 }
 
 static long long
-count_keys(redisContext *redis)
+count_keys(redisContext *const *nodes, int count)
 {
-	redisAppendCommand(redis, "DBSIZE");
-	return take_reply(redis);
+	long long sum = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		redisAppendCommand(nodes[i], "DBSIZE");
+		sum += take_reply(nodes[i]);
+	}
+	return sum;
 }
 
 /* The clock runs from the first deleted key, not from the worker's start. */
 static void
-drain(const char *port, long keys)
+drain(char *ports, long keys)
 {
-	redisContext   *redis = open_redis(port);
+	redisContext   *nodes[MAX_NODES];
+	int             count = 0;
 	struct timespec pause = {.tv_nsec = 500000};
 	double          limit = now_s() + LIMIT_S;
 	double          begin;
 
-	while (count_keys(redis) == keys && now_s() < limit)
+	for (char *port = strtok(ports, ","); port != NULL && count < MAX_NODES; port = strtok(NULL, ","))
+		nodes[count++] = open_redis(port);
+	while (count_keys(nodes, count) == keys && now_s() < limit)
 		nanosleep(&pause, NULL);
 	begin = now_s();
-	while (count_keys(redis) > 0 && now_s() < limit)
+	while (count_keys(nodes, count) > 0 && now_s() < limit)
 		nanosleep(&pause, NULL);
 	if (now_s() >= limit)
 		die("keys are left");
 	printf("{\"seconds\":%.6f}\n", now_s() - begin);
-	redisFree(redis);
+	for (int i = 0; i < count; i++)
+		redisFree(nodes[i]);
 }
 
 static void

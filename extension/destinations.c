@@ -85,6 +85,33 @@ copy_shared(OutboxSlot *slot)
 	return copy;
 }
 
+bool
+destinations_look(OutboxSlot *slot, ParkedDestinations *parked)
+{
+	dsm_handle          handle = slot == NULL ? 0 : handle_of(slot);
+	dsm_segment        *segment = handle == 0 ? NULL : dsm_attach(handle);
+	SharedDestinations *shared;
+
+	memset(parked, 0, sizeof(*parked));
+	if (segment == NULL)
+		return false;
+	shared = dsm_segment_address(segment);
+	LWLockAcquire(&slot->text_lock, LW_SHARED);
+	for (int i = 0; i < shared->count; i++)
+	{
+		const SharedDestination *row = &shared->rows[i];
+
+		if (!row->is_parked)
+			continue;
+		parked->events += row->parked;
+		if (parked->destinations++ == 0 || row->parked_since < parked->longest.parked_since)
+			parked->longest = *row;
+	}
+	LWLockRelease(&slot->text_lock);
+	dsm_detach(segment);
+	return true;
+}
+
 static Datum
 text_from_utf8(const char *text)
 {

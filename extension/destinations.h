@@ -35,4 +35,14 @@ typedef struct SharedDestinations
 /* For the relay: the segment of its slot, made if there is none, and mapped until the process ends. */
 SharedDestinations *destinations_attach(OutboxSlot *slot);
 
+typedef struct ParkedDestinations
+{
+	int64             destinations; /* all further ones count as one */
+	int64             events;
+	SharedDestination longest; /* parked for the longest time, where there is any */
+} ParkedDestinations;
+
+/* Which of them are parked. false: no relay has told anything since the server started. */
+bool destinations_look(OutboxSlot *slot, ParkedDestinations *parked);
+
 #endif

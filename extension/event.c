@@ -2,7 +2,7 @@
  * event.c
  *    Rows of outbox.event_1 to outbox.event_3.
  *
- * Ids come from a sequence without cache, so that a session never hands out an id it drew long ago.
+ * Ids are drawn just before their rows are inserted: order of ids is almost order of commits.
  *
  * Tables are found by name, and believed only if they belong to the extension: where it was
  * dropped, anyone could make a schema of that name. The answer is kept until the table's relcache
@@ -13,12 +13,9 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
-#include "commands/sequence.h"
-#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -30,6 +27,7 @@
 
 #include "compat.h"
 #include "event.h"
+#include "ids.h"
 #include "position.h"
 #include "rows.h"
 
@@ -120,8 +118,8 @@ static void
 check_columns(Relation table)
 {
 	static const Oid types[EVENT_COLUMNS] = {
-		INT8OID,      XID8OID,  TIMESTAMPTZOID, TEXTOID,  TEXTOID,  TEXTARRAYOID,
-		TEXTARRAYOID, JSONBOID, BYTEAOID,       JSONBOID, JSONBOID, INT4OID,
+		INT8OID, XID8OID,  TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID,
+		TEXTOID, JSONBOID, BYTEAOID,       JSONBOID,     JSONBOID,     INT4OID,
 		PG_SNAPSHOTOID};
 	TupleDesc columns = RelationGetDescr(table);
 	bool      same = columns->natts == EVENT_COLUMNS;
@@ -156,24 +154,20 @@ sequence_oid(void)
 	return sequence;
 }
 
-/* Takes the locks that writing takes, so that the answer holds until this transaction ends: the
- * sequence's first, since DROP EXTENSION takes them in the order in which the two were made. Waiting
- * for them may bring the news that they were dropped: InvalidOid. */
+/* Takes the lock that writing takes, so that the answer holds until this transaction ends. Waiting
+ * for it may bring the news that the table was dropped: InvalidOid. The sequence, where it is locked,
+ * comes after its table: DROP EXTENSION takes them in the order in which they were made. */
 static Oid
 lock_table(int number)
 {
 	Oid table = event_table_oid(number);
-	Oid sequence;
 
 	if (!OidIsValid(table))
 		return InvalidOid;
-	sequence = sequence_oid();
-	LockRelationOid(sequence, RowExclusiveLock);
-	if (event_table_oid(number) == table)
-		LockRelationOid(table, RowExclusiveLock);
+	LockRelationOid(table, RowExclusiveLock);
 	if (event_table_oid(number) == table)
 		return table;
-	UnlockRelationOid(sequence, RowExclusiveLock);
+	UnlockRelationOid(table, RowExclusiveLock);
 	return InvalidOid;
 }
 
@@ -208,46 +202,6 @@ event_writer_context(EventWriter *writer)
 	return row_writer_context(writer->rows);
 }
 
-/* nextval refuses a READ ONLY transaction, and SET TRANSACTION READ ONLY may follow a write. Where it
- * fails, the transaction that is made writable here, or its savepoint, is over. */
-static int64
-next_id(Oid sequence)
-{
-	bool  read_only = XactReadOnly;
-	int64 id;
-
-	XactReadOnly = false;
-	id = nextval_internal(sequence, false);
-	XactReadOnly = read_only;
-	return id;
-}
-
-void
-event_ids_settle(void)
-{
-	Oid   sequence = sequence_oid();
-	bool  read_only = XactReadOnly;
-	Oid   user;
-	int   context;
-	Datum last;
-
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
-	XactReadOnly = false;
-	PG_TRY();
-	{
-		/* setval forgets what is logged ahead. */
-		last = DirectFunctionCall1(pg_sequence_last_value, ObjectIdGetDatum(sequence));
-		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), last);
-	}
-	PG_FINALLY();
-	{
-		XactReadOnly = read_only;
-		SetUserIdAndSecContext(user, context);
-	}
-	PG_END_TRY();
-}
-
 static void
 set_text(Datum *values, bool *nulls, int column, const char *text)
 {
@@ -265,7 +219,7 @@ set_datum(Datum *values, bool *nulls, int column, Datum value)
 int64
 event_writer_reserve(EventWriter *writer)
 {
-	return next_id(writer->sequence);
+	return ids_draw(writer->sequence);
 }
 
 int64
@@ -274,7 +228,7 @@ event_writer_insert(EventWriter *writer, const EventRow *row)
 	MemoryContext old = MemoryContextSwitchTo(event_writer_context(writer));
 	Datum         values[EVENT_COLUMNS] = {0};
 	bool          nulls[EVENT_COLUMNS] = {0};
-	int64         id = row->id != 0 ? row->id : next_id(writer->sequence);
+	int64         id = row->id != 0 ? row->id : ids_draw(writer->sequence);
 
 	values[EVENT_ID - 1] = Int64GetDatum(id);
 	values[EVENT_XID - 1] = FullTransactionIdGetDatum(FullTransactionIdFromU64(row->xid));

@@ -24,10 +24,10 @@ enum
 	EVENT_ID = 1,
 	EVENT_XID, /* top-level transaction, or EVENT_XID_POSITION */
 	EVENT_CREATED_AT,
+	EVENT_KEYS, /* the last one of most rows */
+	EVENT_PATTERNS,
 	EVENT_EXCHANGE,
 	EVENT_ROUTING_KEY,
-	EVENT_KEYS,
-	EVENT_PATTERNS,
 	EVENT_PAYLOAD,
 	EVENT_BODY,
 	EVENT_HEADERS,
@@ -73,8 +73,7 @@ Oid event_table_oid(int number);
 Oid event_parked_oid(void);
 
 /* Opens table `number` for inserting (RowExclusiveLock, kept until the transaction ends). One at a
- * time, until event_writer_end. Needs an active snapshot: toasting does. ERROR where the extension is
- * missing. */
+ * time, until event_writer_end. ERROR where the extension is missing. */
 EventWriter *event_writer_begin(int number);
 
 /* The same; NULL where the extension is missing. */
@@ -86,8 +85,7 @@ MemoryContext event_writer_context(EventWriter *writer);
 /* Draws an id for a row that is inserted later, but belongs before those inserted meanwhile. */
 int64 event_writer_reserve(EventWriter *writer);
 
-/* Inserts a row with its id, or a fresh one from outbox.event_id_seq, and its created_at or the
- * clock's time; gives the id. Works in a transaction set READ ONLY after its writes. An ERROR must not
+/* Inserts a row with its id, or a fresh one (ids.h), and its created_at or the clock's time; gives the id. Works in a transaction set READ ONLY after its writes. An ERROR must not
  * be caught but by a subtransaction's end. */
 int64 event_writer_insert(EventWriter *writer, const EventRow *row);
 
@@ -95,11 +93,6 @@ int64 event_writer_insert(EventWriter *writer, const EventRow *row);
  * relay cuts a backlog into windows of about so many events. For a transaction's last rows: at a
  * spill it would be old, or rolled back with its savepoint, by the time it counts. */
 void event_writer_tick(EventWriter *writer);
-
-/* For the transaction that made the sequence of ids, when it has drawn its last: the next id will be
- * logged. With wal_level = minimal none is until this transaction commits, yet the sequence counts 32
- * as logged: a crash would bring ids back that events have. */
-void event_ids_settle(void);
 
 /* Closes; locks stay. */
 void event_writer_end(EventWriter *writer);

@@ -11,7 +11,6 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "event.h"
@@ -169,11 +168,9 @@ flush_write(uint64 from, uint64 to)
 	EventWriter         *writer;
 
 	error_context_stack = &context;
-	PushActiveSnapshot(GetTransactionSnapshot());
 	writer = event_writer_begin(shmem_current_table());
 	write_entries(writer, from, to);
 	event_writer_end(writer);
-	PopActiveSnapshot();
 	error_context_stack = context.previous;
 }
 
@@ -184,7 +181,6 @@ flush_last(void)
 	EventWriter         *writer;
 
 	error_context_stack = &context;
-	PushActiveSnapshot(GetTransactionSnapshot());
 	writer = event_writer_try_begin(shmem_current_table());
 	if (writer != NULL)
 	{
@@ -192,7 +188,6 @@ flush_last(void)
 		event_writer_tick(writer);
 		event_writer_end(writer);
 	}
-	PopActiveSnapshot();
 	error_context_stack = context.previous;
 	return writer != NULL;
 }

@@ -87,6 +87,16 @@ parked_begin_of(ParkedScan *scan, Snapshot snapshot, LOCKMODE lock, const char *
 	index_rescan(scan->scan, keys, count, NULL, 0);
 }
 
+void
+parked_begin_all(ParkedScan *scan, Snapshot snapshot, LOCKMODE lock, bool dead)
+{
+	ScanKeyData key;
+
+	begin(scan, snapshot, lock, false, 1);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(dead));
+	index_rescan(scan->scan, &key, 1, NULL, 0);
+}
+
 bool
 parked_next_row(ParkedScan *scan)
 {

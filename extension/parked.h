@@ -47,6 +47,9 @@ bool parked_find(ParkedScan *scan, int64 id);
 void parked_begin_of(ParkedScan *scan, Snapshot snapshot, LOCKMODE lock, const char *exchange,
 					 const char *routing_key, bool dead, int64 after);
 
+/* Opens for reading all rows that are dead, or all that are not, by destination. */
+void parked_begin_all(ParkedScan *scan, Snapshot snapshot, LOCKMODE lock, bool dead);
+
 /* The next row: scan->slot. false: there is none. */
 bool parked_next_row(ParkedScan *scan);
 

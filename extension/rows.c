@@ -12,10 +12,14 @@
  * to last, until its relcache entry is invalidated: made anew each time it would cost as much as the
  * row. An invalidation may arrive while it is being made; so it is marked valid before. A table that
  * is locked for writing keeps its shape, so what is in use stays right until row_writer_end.
+ *
+ * A row is stored up to its last column that is not NULL, as rows are that are older than a column:
+ * with the usual ones in front, that spares the others and the bitmap of NULLs.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heaptoast.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -25,6 +29,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "rows.h"
@@ -43,6 +48,7 @@ struct RowWriter
 	MemoryContext   context;
 	MemoryContext   row_context;
 	TupleTableSlot *slot; /* NULL: making the rest failed */
+	TupleDesc      *forms; /* the table's first columns: [0] has one, the last all */
 	int             index_count;
 	RowIndex       *indexes;
 	Relation        table; /* between begin and end */
@@ -93,6 +99,18 @@ make_indexes(RowWriter *writer, Relation table)
 }
 
 static void
+make_forms(RowWriter *writer, TupleDesc all)
+{
+	writer->forms = palloc(sizeof(TupleDesc) * all->natts);
+	for (int i = 0; i < all->natts; i++)
+	{
+		writer->forms[i] = CreateTemplateTupleDesc(i + 1);
+		for (AttrNumber column = 1; column <= i + 1; column++)
+			TupleDescCopyEntry(writer->forms[i], column, all, column);
+	}
+}
+
+static void
 forget_writer(RowWriter *writer)
 {
 	MemoryContext context = writer->context;
@@ -120,7 +138,8 @@ make_writer(RowWriter *writer, Relation table)
 	writer->oid = fresh.oid;
 	writer->valid = true;
 	fresh.slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(table)),
-	                                      table_slot_callbacks(table));
+	                                      &TTSOpsHeapTuple);
+	make_forms(&fresh, RelationGetDescr(table));
 	make_indexes(&fresh, table);
 	fresh.row_context = AllocSetContextCreate(context, "outbox row", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(old);
@@ -137,7 +156,8 @@ row_writer_begin(Oid table)
 
 	if (!writer->valid || writer->oid != table || writer->slot == NULL)
 		make_writer(writer, relation);
-	MemoryContextReset(writer->row_context); /* an error may have left a row behind */
+	ExecClearTuple(writer->slot); /* an error may have left a row behind */
+	MemoryContextReset(writer->row_context);
 	writer->table = relation;
 	for (int i = 0; i < writer->index_count; i++)
 		writer->indexes[i].relation = index_open(writer->indexes[i].oid, RowExclusiveLock);
@@ -170,22 +190,41 @@ index_row(RowWriter *writer, RowIndex *index)
 	             false, index->info);
 }
 
+static HeapTuple
+form_row(RowWriter *writer, const Datum *values, const bool *nulls)
+{
+	int columns = writer->slot->tts_tupleDescriptor->natts;
+
+	while (columns > 1 && nulls[columns - 1])
+		columns--;
+	return heap_form_tuple(writer->forms[columns - 1], unconstify(Datum *, values),
+	                       unconstify(bool *, nulls));
+}
+
+/* What is stored out of line needs a snapshot, which most rows can do without. */
+static void
+insert_tuple(RowWriter *writer, HeapTuple row)
+{
+	bool toasts = row->t_len > TOAST_TUPLE_THRESHOLD || HeapTupleHasExternal(row);
+
+	if (toasts)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	ExecStoreHeapTuple(row, writer->slot, true);
+	table_tuple_insert(writer->table, writer->slot, GetCurrentCommandId(true),
+	                   TABLE_INSERT_NO_LOGICAL, NULL);
+	if (toasts)
+		PopActiveSnapshot();
+}
+
 void
 row_writer_insert(RowWriter *writer, const Datum *values, const bool *nulls)
 {
-	MemoryContext   old = MemoryContextSwitchTo(writer->row_context);
-	TupleTableSlot *slot = writer->slot;
-	int             columns = slot->tts_tupleDescriptor->natts;
+	MemoryContext old = MemoryContextSwitchTo(writer->row_context);
 
-	ExecClearTuple(slot);
-	memcpy(slot->tts_values, values, sizeof(Datum) * columns);
-	memcpy(slot->tts_isnull, nulls, sizeof(bool) * columns);
-	ExecStoreVirtualTuple(slot);
-	table_tuple_insert(writer->table, slot, GetCurrentCommandId(true), TABLE_INSERT_NO_LOGICAL,
-	                   NULL);
+	insert_tuple(writer, form_row(writer, values, nulls));
 	for (int i = 0; i < writer->index_count; i++)
 		index_row(writer, &writer->indexes[i]);
-	ExecClearTuple(slot);
+	ExecClearTuple(writer->slot);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(writer->row_context);
 }

@@ -16,7 +16,7 @@
 typedef struct RowWriter RowWriter;
 
 /* Opens a table, which is locked with RowExclusiveLock already, and its indexes, which are locked
- * too. One at a time: until row_writer_end, or an error. Needs an active snapshot until then. */
+ * too. One at a time: until row_writer_end, or an error. */
 RowWriter *row_writer_begin(Oid table);
 
 /* The open table. */

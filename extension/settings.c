@@ -25,6 +25,7 @@
 #define MIN_PAYLOAD_BYTES 1024
 #define MAX_PAYLOAD_BYTES (16 * 1024 * 1024)
 #define MAX_TRACEPARENT_BYTES 255
+#define MAX_CANARY_INTERVAL_S (24 * 60 * 60)
 #define DEFAULT_URL "amqp://guest:guest@localhost:5672/%2f"
 
 char *setting_amqp_url;
@@ -38,6 +39,7 @@ char *setting_run_on;
 int   setting_queue_type = QUEUE_CLASSIC;
 bool  setting_declare_topology = true;
 int   setting_max_keys_per_message = 500;
+int   setting_canary_interval = 0;
 bool  setting_enabled = true;
 int   setting_max_pending_keys = 10000;
 int   setting_max_payload = 1024 * 1024;
@@ -181,6 +183,11 @@ define_broker_settings(void)
 	                        "The most keys that one message carries.", NULL,
 	                        &setting_max_keys_per_message, 500, 1, MAX_KEYS_PER_MESSAGE, PGC_SUSET,
 	                        0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"outbox.canary_interval",
+		"Time between messages without keys that measure the whole way; 0: none are sent.", NULL,
+		&setting_canary_interval, 0, 0, MAX_CANARY_INTERVAL_S, PGC_SUSET, GUC_UNIT_S, NULL, NULL,
+		NULL);
 }
 
 static void

@@ -27,6 +27,7 @@ extern char *setting_run_on;                /* empty: relays run anywhere */
 extern int   setting_queue_type;            /* QueueType */
 extern bool  setting_declare_topology;
 extern int   setting_max_keys_per_message;
+extern int   setting_canary_interval; /* seconds; 0: off */
 
 /* What is recorded: read by backends. */
 extern bool  setting_enabled;

@@ -12,6 +12,7 @@
 
 #include "extension/consumer.h"
 #include "extension/event.h"
+#include "extension/ids.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -34,6 +35,7 @@ shmem_request(void)
 		previous_request_hook();
 	RequestAddinShmemSpace(sizeof(OutboxShared));
 	RequestAddinShmemSpace(consumer_shmem_size());
+	RequestAddinShmemSpace(ids_shmem_size());
 }
 
 static void
@@ -42,6 +44,7 @@ slot_init(OutboxSlot *slot, int tranche)
 	pg_atomic_init_u32(&slot->current_table, 0);
 	pg_atomic_init_u32(&slot->state, RELAY_NOT_RUNNING);
 	pg_atomic_init_u32(&slot->commands, 0);
+	pg_atomic_init_u32(&slot->wake_wanted, 0);
 	for (int i = 0; i < RELAY_COUNTERS; i++)
 		pg_atomic_init_u64(&slot->counters[i], 0);
 	pg_atomic_init_u64(&slot->requested, 0);
@@ -72,6 +75,7 @@ shmem_startup(void)
 			slot_init(&outbox_shared->slots[i], tranche);
 	}
 	consumer_shmem_startup(outbox_shared->tranche);
+	ids_shmem_startup(outbox_shared->tranche);
 	LWLockRelease(AddinShmemInitLock);
 	LWLockRegisterTranche(outbox_shared->tranche, "pg_outbox");
 }
@@ -124,7 +128,8 @@ take_slot(Oid database)
 	slot->relay_latch = NULL;
 	slot->start_after_us = 0;
 	slot->broker[0] = slot->last_error[0] = '\0';
-	slot->last_error_at = slot->connected_at = slot->last_confirmed_at = 0;
+	slot->last_error_at = slot->connected_at = slot->last_confirmed_at = slot->stuck_since = 0;
+	memset(&slot->queue, 0, sizeof(slot->queue));
 	slot->position.valid = false;
 	memset(slot->rotation_blocked_since, 0, sizeof(slot->rotation_blocked_since));
 	pg_atomic_write_u32(&slot->current_table, 0);
@@ -224,8 +229,18 @@ shmem_wake_relay(void)
 {
 	OutboxSlot *slot = shmem_mine();
 
-	if (slot != NULL)
+	if (slot == NULL)
+		return;
+	pg_memory_barrier(); /* between what the relay is to see and the look for its wish */
+	if (pg_atomic_read_u32(&slot->wake_wanted) != 0 &&
+	    pg_atomic_exchange_u32(&slot->wake_wanted, 0) != 0)
 		set_relay_latch(slot);
+}
+
+void
+shmem_want_wake(OutboxSlot *slot)
+{
+	(void) pg_atomic_exchange_u32(&slot->wake_wanted, 1); /* a full barrier */
 }
 
 void

@@ -56,6 +56,15 @@ typedef struct SharedPosition
 	uint64 xids[OUTBOX_MAX_POSITION_XIDS];
 } SharedPosition;
 
+/* What the broker said of outbox.queue when it was asked last: for monitors, and at their wish only. */
+typedef struct SharedQueue
+{
+	TimestampTz asked_at;   /* by a backend; 0: never */
+	TimestampTz looked_at;  /* the broker's answer; 0: none yet */
+	int64       messages, consumers; /* of the last look that had them */
+	char        problem[256]; /* its refusal; "": the figures are good */
+} SharedQueue;
+
 typedef struct OutboxSlot
 {
 	/* under OutboxShared.lock */
@@ -72,16 +81,19 @@ typedef struct OutboxSlot
 	pg_atomic_uint32 current_table; /* 0 to EVENT_TABLES - 1: where writers insert */
 	pg_atomic_uint32 state;         /* RelayState; written by the relay */
 	pg_atomic_uint32 commands;      /* OUTBOX_COMMAND_* for the relay */
+	pg_atomic_uint32 wake_wanted;   /* 1: the next commit wakes the relay. See shmem_want_wake */
 	pg_atomic_uint64 counters[RELAY_COUNTERS]; /* written by the relay */
 	pg_atomic_uint64 requested;     /* wait_published: numbers of requests */
 	pg_atomic_uint64 served;
-	ConditionVariable served_changed;
+	ConditionVariable served_changed; /* ... or queue.looked_at */
 
 	/* under text_lock: read by the views */
 	LWLock         text_lock;
 	char           broker[320];
 	char           last_error[512];
 	TimestampTz    last_error_at, connected_at, last_confirmed_at; /* 0: never */
+	TimestampTz    stuck_since; /* nothing can be sent: no connection, or blocked; 0: it can */
+	SharedQueue    queue;
 	SharedPosition position;
 	uint32         destinations; /* dsm_handle of the segment that destinations.h tells of; 0: none */
 	TimestampTz    rotation_blocked_since[EVENT_TABLES]; /* others hold its locks; 0: not known of any */
@@ -90,6 +102,7 @@ typedef struct OutboxSlot
 #define OUTBOX_COMMAND_RESTART 1u /* leave; the launcher starts a new relay, which looks for itself */
 #define OUTBOX_COMMAND_PARKED 2u  /* parked events were changed by hand: try what is left */
 #define OUTBOX_COMMAND_ROTATE 4u  /* empty what can be emptied, now */
+#define OUTBOX_COMMAND_QUEUE 8u   /* somebody wants to know how long the queue is */
 
 typedef struct OutboxShared
 {
@@ -127,8 +140,14 @@ int shmem_current_table(void);
 /* Prepares shmem_wake_relay: call before commit, where it may still fail. */
 void shmem_prepare_wake(void);
 
-/* Sets this database's relay's latch. Cannot fail: for commit callbacks. */
+/* Something can be seen that the relay has to read: sets its latch, unless another has done so since
+ * it last looked. Cannot fail: for commit callbacks. */
 void shmem_wake_relay(void);
+
+/* The relay is about to take a snapshot: what it does not show wakes it. (Nobody is missed. Whoever
+ * becomes visible too late for the snapshot finds the wish; and where there is none, the one who
+ * took it has set the latch, and the relay looks again.) */
+void shmem_want_wake(OutboxSlot *slot);
 
 /* Adds OUTBOX_COMMAND_* for this database's relay and wakes it. Cannot fail. */
 void shmem_command_relay(uint32 command);

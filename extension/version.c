@@ -109,6 +109,12 @@ version_problem(void)
 	                version);
 }
 
+const char *
+version_installed(void)
+{
+	return read_version(InvalidOid);
+}
+
 void
 version_check(void)
 {

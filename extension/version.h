@@ -19,4 +19,7 @@ void version_check(void);
  * no extension. */
 const char *version_problem(void);
 
+/* The version of this database's extension, in the current memory context; NULL: there is none. */
+const char *version_installed(void);
+
 #endif

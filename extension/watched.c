@@ -7,6 +7,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
@@ -14,10 +17,14 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "compat.h"
 #include "trigger_catalog.h"
@@ -190,6 +197,94 @@ find_problem(const TriggerRow *row)
 			return problem;
 	}
 	return NULL;
+}
+
+/* ---- all of them ------------------------------------------------------------------------------ */
+
+/* Row triggers that call outbox.invalidate(), but those of partitions that follow their parent's. */
+static List *
+watching_triggers(void)
+{
+	Oid         function = LookupFuncName(list_make2(makeString("outbox"), makeString("invalidate")),
+	                                      0, NULL, true);
+	Relation    catalog = table_open(TriggerRelationId, AccessShareLock);
+	List       *oids = NIL;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple   tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_trigger_tgfoid, BTEqualStrategyNumber, F_OIDEQ,
+	            ObjectIdGetDatum(function));
+	ScanKeyInit(&keys[1], Anum_pg_trigger_tgparentid, BTEqualStrategyNumber, F_OIDEQ,
+	            ObjectIdGetDatum(InvalidOid));
+	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (TRIGGER_FOR_ROW(form->tgtype))
+			oids = lappend_oid(oids, form->oid);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return oids;
+}
+
+static const char *
+qualified_name(Oid relation)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)),
+	                                  get_rel_name(relation));
+}
+
+static int
+count_different(List *oids)
+{
+	list_sort(oids, list_oid_cmp);
+	list_deduplicate_oid(oids);
+	return list_length(oids);
+}
+
+/* Whatever makes writes fail is told before the rest. */
+static void
+note_problem(WatchedSummary *summary, const TriggerRow *row, const char *problem)
+{
+	TemplateProblem ignored;
+	bool            fails = !trigger_row_is_right(row, &ignored);
+
+	if (summary->first_table != NULL && (summary->writes_fail || !fails))
+		return;
+	summary->writes_fail = fails;
+	summary->first_table = qualified_name(row->relation);
+	summary->first_problem = problem;
+}
+
+WatchedSummary
+watched_look(void)
+{
+	WatchedSummary summary = {0};
+	List          *tables = NIL;
+	List          *wrong = NIL;
+	ListCell      *cell;
+
+	foreach (cell, watching_triggers())
+	{
+		TriggerRow *row = trigger_row_read(lfirst_oid(cell), NULL);
+		char       *problem;
+
+		/* Dropped meanwhile. */
+		if (row == NULL || get_rel_name(row->relation) == NULL)
+			continue;
+		tables = lappend_oid(tables, row->relation);
+		problem = find_problem(row);
+		if (problem == NULL)
+			continue;
+		note_problem(&summary, row, problem);
+		wrong = lappend_oid(wrong, row->relation);
+	}
+	summary.tables = count_different(tables);
+	summary.problems = count_different(wrong);
+	return summary;
 }
 
 /* ---- the trigger, taken apart ----------------------------------------------------------------- */

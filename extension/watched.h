@@ -11,4 +11,17 @@
  * are missed. InvalidOid: there is none. */
 Oid watched_missed_child(Oid relation);
 
+/* All watched tables at once, as outbox.watched has them. */
+typedef struct WatchedSummary
+{
+	int         tables;
+	int         problems;      /* tables with one */
+	bool        writes_fail;   /* to one of these, at least */
+	const char *first_table;   /* the first one, qualified, and of those if there are; NULL: none */
+	const char *first_problem;
+} WatchedSummary;
+
+/* Reads pg_trigger: costs with the number of triggers. */
+WatchedSummary watched_look(void);
+
 #endif

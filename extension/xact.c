@@ -172,8 +172,6 @@ flush_all(void)
 	if (pending_count() > 0)
 		write_last();
 	pending_forget();
-	if (installed)
-		event_ids_settle();
 	if (written || installed || changed || parked)
 		shmem_prepare_wake();
 	flushed = true;

@@ -32,6 +32,11 @@ struct Broker
 	BrokerPhase   phase;
 	int           url; /* in use */
 	char          address[600];
+
+	bool     looking; /* at the queue, for broker_queue: the next answer is its */
+	uint64_t looks;   /* answered */
+	uint32_t messages, consumers;
+	char     look_problem[256];
 };
 
 Broker *
@@ -77,6 +82,7 @@ fail(Broker *broker, int code, const char *reason, int64_t now_us)
 {
 	mq_session_close(broker->session);
 	broker->phase = BROKER_CLOSED;
+	broker->looking = false;
 	publisher_on_lost(broker->publisher, code, reason, now_us);
 }
 
@@ -143,6 +149,7 @@ transport_disconnect(void *context)
 
 	mq_session_close(broker->session);
 	broker->phase = BROKER_CLOSED;
+	broker->looking = false;
 }
 
 PublisherTransport
@@ -237,11 +244,38 @@ on_return(Broker *broker, const MqEvent *event)
 	}
 }
 
+/* The queue that somebody wanted to know about: what became of that look. */
+static void
+end_look(Broker *broker, const MqEvent *event, const char *problem)
+{
+	broker->looking = false;
+	broker->looks++;
+	broker->messages = event->message_count;
+	broker->consumers = event->consumer_count;
+	snprintf(broker->look_problem, sizeof(broker->look_problem), "%s", problem);
+}
+
+/* Was it a look that closed the channel? It is answered before any declaration sent after it. */
+static bool
+closed_by_look(const Broker *broker, const MqEvent *event)
+{
+	return broker->phase == BROKER_READY && broker->looking && event->method == MQ_QUEUE_DECLARE;
+}
+
 static void
 on_channel_closed(Broker *broker, const MqEvent *event, int64_t now_us)
 {
 	char text[600];
 
+	if (closed_by_look(broker, event))
+	{
+		end_look(broker, event, event->text);
+		broker->missing = broker->missing || broker->declaring > 0;
+		broker->declaring = 0;
+		publisher_on_channel_lost(broker->publisher, now_us);
+		return;
+	}
+	broker->looking = false;
 	snprintf(text, sizeof(text), "the broker closed the channel: %s", event->text);
 	if (broker->phase != BROKER_READY)
 	{
@@ -276,6 +310,11 @@ on_event(Broker *broker, const MqEvent *event, int64_t now_us)
 			on_connected(broker, now_us);
 		break;
 	case MQ_EVENT_REPLY:
+		if (broker->phase == BROKER_READY && broker->looking)
+		{
+			end_look(broker, event, "");
+			break;
+		}
 		if (broker->phase == BROKER_READY)
 		{
 			broker->declaring--;
@@ -305,6 +344,7 @@ on_event(Broker *broker, const MqEvent *event, int64_t now_us)
 		break;
 	case MQ_EVENT_LOST:
 		broker->phase = BROKER_CLOSED;
+		broker->looking = false;
 		publisher_on_lost(broker->publisher, event->reply_code, event->text, now_us);
 		break;
 	case MQ_EVENT_DELIVER:
@@ -327,6 +367,31 @@ void
 broker_flush(Broker *broker)
 {
 	mq_session_flush(broker->session);
+}
+
+void
+broker_ask_queue(Broker *broker)
+{
+	MqError error;
+
+	/* Declarations under way are answered first, and their answers counted. */
+	if (broker->phase != BROKER_READY || broker->looking || broker->declaring > 0 ||
+		mq_session_is_blocked(broker->session))
+		return;
+	/* If it cannot be sent the session is lost, and says so by an event. */
+	broker->looking = mq_queue_declare(broker->session, mq_bytes_of(broker->options.queue), true,
+									   NULL, 0, &error) == MQ_OK;
+}
+
+BrokerQueue
+broker_queue(const Broker *broker)
+{
+	return (BrokerQueue){
+		.answers = broker->looks,
+		.messages = broker->messages,
+		.consumers = broker->consumers,
+		.problem = broker->look_problem,
+	};
 }
 
 int

@@ -50,6 +50,20 @@ void broker_step(Broker *broker, int64_t now_us);
 /* Writes out what the publisher has just handed over, as far as the socket takes it. */
 void broker_flush(Broker *broker);
 
+/* Asks how long the queue of the invalidations is and who consumes it; broker_queue tells. Nothing
+ * happens where it is asked already, or where no channel is open. A queue that is not there closes the
+ * channel, as AMQP has it: messages under way are sent again. */
+void broker_ask_queue(Broker *broker);
+
+typedef struct BrokerQueue
+{
+	uint64_t    answers; /* so far; with one more the rest is new */
+	int64_t     messages, consumers;
+	const char *problem; /* why the broker would not say; "": it did */
+} BrokerQueue;
+
+BrokerQueue broker_queue(const Broker *broker);
+
 int      broker_fd(const Broker *broker); /* -1: none */
 unsigned broker_wants(const Broker *broker); /* STREAM_WANT_* */
 int64_t  broker_due_us(const Broker *broker);

@@ -34,6 +34,11 @@ static ProcessUtility_hook_type previous_hook = NULL;
 /* A database that was made by copying: if its making commits, it gets a probe. */
 static Oid made_database = InvalidOid;
 
+/* A database that was dropped, and its slot, held until that commits: to a launcher that looked
+ * earlier it would still be there. */
+static Oid         dropped_database = InvalidOid;
+static OutboxSlot *dropped_slot = NULL;
+
 /* ---- keeping a relay away --------------------------------------------------------------------- */
 
 static void
@@ -158,8 +163,6 @@ run(const Utility *utility)
 static void
 run_without_relay(const Utility *utility, OutboxSlot *slot, Oid database)
 {
-	bool dropped = IsA(utility->statement->utilityStmt, DropdbStmt);
-
 	set_holder(slot, MyProcPid);
 	PG_TRY();
 	{
@@ -172,9 +175,13 @@ run_without_relay(const Utility *utility, OutboxSlot *slot, Oid database)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	set_holder(slot, 0);
-	if (dropped)
-		shmem_forget(database);
+	if (IsA(utility->statement->utilityStmt, DropdbStmt))
+	{
+		dropped_database = database;
+		dropped_slot = slot;
+	}
+	else
+		set_holder(slot, 0);
 }
 
 static void
@@ -227,10 +234,16 @@ static void
 on_transaction_end(XactEvent event, void *arg)
 {
 	(void) arg;
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
+		return;
 	if (event == XACT_EVENT_COMMIT && OidIsValid(made_database))
 		(void) shmem_want(made_database);
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT)
-		made_database = InvalidOid;
+	made_database = InvalidOid;
+	if (event == XACT_EVENT_COMMIT && OidIsValid(dropped_database))
+		shmem_forget(dropped_database);
+	else if (OidIsValid(dropped_database))
+		set_holder(dropped_slot, 0);
+	dropped_database = InvalidOid;
 }
 
 void

@@ -336,6 +336,16 @@ publisher_on_channel_closed(Publisher *publisher, int code, const char *reason, 
 		publisher->suspect_width = publisher->unconfirmed.suspect_count;
 }
 
+void
+publisher_on_channel_lost(Publisher *publisher, int64_t now_us)
+{
+	publisher->ready = false;
+	publisher->reopen = true;
+	publisher->reopen_at_us = now_us;
+	unconfirmed_channel_lost(&publisher->unconfirmed);
+	parking_after_loss(publisher);
+}
+
 /* An answer's context. */
 typedef struct Answer
 {

@@ -163,6 +163,8 @@ void publisher_on_ready(Publisher *publisher, int64_t now_us);
 void publisher_on_lost(Publisher *publisher, int code, const char *reason, int64_t now_us);
 void publisher_on_channel_closed(Publisher *publisher, int code, const char *reason,
 								 int64_t now_us);
+/* The transport itself did what closed the channel: no message is to blame. */
+void publisher_on_channel_lost(Publisher *publisher, int64_t now_us);
 void publisher_on_ack(Publisher *publisher, uint64_t tag, bool multiple, int64_t now_us);
 void publisher_on_nack(Publisher *publisher, uint64_t tag, bool multiple, int64_t now_us);
 void publisher_on_return(Publisher *publisher, MqBytes exchange, MqBytes routing_key,

@@ -28,6 +28,7 @@
 #include "postmaster/interrupt.h"
 #include "relay/attach.h"
 #include "relay/broker.h"
+#include "relay/canary.h"
 #include "relay/reload.h"
 #include "relay/report_destinations.h"
 #include "relay/reporting.h"
@@ -51,6 +52,8 @@
 #define ROTATE_MOST_US (300 * SECOND_US) /* under load: rotate after so long in any case */
 #define ROTATE_RETRY_US (30 * SECOND_US)
 #define PARKED_LOAD_US SECOND_US /* between two counts of the parked events */
+#define CROWD_EVENTS 4  /* in a window: many write at once */
+#define CROWD_US 4000   /* between two windows then */
 
 typedef struct Relay
 {
@@ -60,6 +63,10 @@ typedef struct Relay
 	Publisher  *publisher;
 
 	int64_t look_at_us;
+	bool    woken;             /* somebody has committed since the last look */
+	bool    may_look;          /* the present has not been looked at yet */
+	int64_t opened_at_us;      /* the last window */
+	size_t  window_events;     /* read of it so far */
 	int64_t saved_at_us;
 	int64_t confirmed_at_us;   /* the last window */
 	int64_t rotated_at_us;
@@ -68,6 +75,10 @@ typedef struct Relay
 	bool    rotation_asked;    /* by outbox.rotate() */
 	bool    parked_changed;    /* by hand */
 	int64_t parked_loaded_at_us;
+
+	Canary   canary;
+	uint64_t rotated_events, rotated_canaries; /* counted at the last rotation */
+	char     exchange[256], routing_key[256]; /* where invalidations go; UTF-8 */
 
 	/* wait_published: the request that the next look will answer, and the one being answered */
 	uint64 request;        /* 0: none */
@@ -80,10 +91,18 @@ static bool
 source_open_window(void *context, uint64_t *number, const char **lsn)
 {
 	Relay *relay = context;
-	/* Read before the snapshot is taken: what was committed before the request is in it. */
-	uint64 requested = pg_atomic_read_u64(&relay->slot->requested);
-	bool   found = store_open_window(relay->store, number, lsn);
+	uint64 requested;
+	bool   found;
 
+	if (!relay->may_look)
+		return false;
+	shmem_want_wake(relay->slot);
+	/* Read before the snapshot is taken: what was committed before the request is in it. */
+	requested = pg_atomic_read_u64(&relay->slot->requested);
+	found = store_open_window(relay->store, number, lsn);
+	relay->may_look = !store_is_at_present(relay->store);
+	relay->opened_at_us = mq_clock_us();
+	relay->window_events = 0;
 	/* A window that ends at a tick may leave out what the request is about. */
 	if (relay->request == 0 && store_is_at_present(relay->store) &&
 		requested > pg_atomic_read_u64(&relay->slot->served))
@@ -91,13 +110,19 @@ source_open_window(void *context, uint64_t *number, const char **lsn)
 		relay->request = requested;
 		relay->request_window = store_last_window(relay->store);
 	}
+	if (store_is_at_present(relay->store))
+		canary_looked(&relay->canary, store_last_window(relay->store));
 	return found;
 }
 
 static size_t
 source_read(void *context, const RelayEvent **events)
 {
-	return store_read(((Relay *) context)->store, events);
+	Relay *relay = context;
+	size_t count = store_read(relay->store, events);
+
+	relay->window_events += count;
+	return count;
 }
 
 static void
@@ -302,6 +327,11 @@ relay_start(Relay *relay)
 	report_destinations_begin(relay->slot);
 	relay->rotation_pending = true;
 	relay->confirmed_at_us = relay->rotated_at_us = mq_clock_us();
+	canary_begin(&relay->canary);
+	snprintf(relay->exchange, sizeof(relay->exchange), "%.*s", (int) batch.exchange.size,
+			 batch.exchange.data);
+	snprintf(relay->routing_key, sizeof(relay->routing_key), "%.*s", (int) batch.routing_key.size,
+			 batch.routing_key.data);
 }
 
 /* ---- the turns of the loop -------------------------------------------------------------------- */
@@ -326,6 +356,8 @@ obey_commands(Relay *relay)
 		relay->parked_changed = true;
 	if (commands & OUTBOX_COMMAND_ROTATE)
 		relay->rotation_asked = true;
+	if ((commands & OUTBOX_COMMAND_QUEUE) && relay->broker != NULL)
+		broker_ask_queue(relay->broker);
 }
 
 /* Somebody discarded parked events, or wants them tried: they are counted anew, but not for each
@@ -357,6 +389,26 @@ save(Relay *relay, int64_t now_us)
 	relay->saved_at_us = now_us;
 }
 
+/* Something may have been committed; the safety net's time begins anew. */
+static void
+look(Relay *relay)
+{
+	relay->woken = false;
+	relay->may_look = true;
+	publisher_look(relay->publisher);
+	relay->look_at_us = mq_clock_us() + LOOK_US;
+}
+
+/* Woken, it looks at once; but where many write, what they commit within a moment goes together: a
+ * window costs relay, broker and worker as much as many events. */
+static int64_t
+wake_due_us(const Relay *relay)
+{
+	if (!relay->woken)
+		return STREAM_NEVER;
+	return relay->window_events < CROWD_EVENTS ? 0 : relay->opened_at_us + CROWD_US;
+}
+
 /* Answers wait_published once the window that its look ended with is confirmed. */
 static void
 serve_request(Relay *relay, int64_t now_us)
@@ -370,8 +422,18 @@ serve_request(Relay *relay, int64_t now_us)
 	pg_atomic_write_u64(&relay->slot->served, relay->request);
 	ConditionVariableBroadcast(&relay->slot->served_changed);
 	if (pg_atomic_read_u64(&relay->slot->requested) > relay->request)
-		publisher_look(relay->publisher);
+		look(relay);
 	relay->request = 0;
+}
+
+/* Is nothing but canaries there to be emptied? These do not have tables emptied every few seconds. */
+static bool
+rotates_canaries_alone(const Relay *relay)
+{
+	uint64_t canaries = relay->canary.written - relay->rotated_canaries;
+
+	return canaries > 0 &&
+		   publisher_counters(relay->publisher)->events - relay->rotated_events <= canaries;
 }
 
 static int64_t
@@ -383,6 +445,8 @@ rotation_due_us(const Relay *relay)
 		return 0;
 	if (!relay->rotation_pending)
 		return STREAM_NEVER;
+	if (rotates_canaries_alone(relay))
+		due = relay->rotated_at_us + ROTATE_MOST_US;
 	if (!publisher_is_drained(relay->publisher))
 		due = relay->rotate_check_at_us;
 	return Max(due, relay->rotate_check_at_us);
@@ -399,6 +463,8 @@ rotate_if_due(Relay *relay, int64_t now_us)
 		return;
 	result = rotate(relay->store, relay->slot);
 	relay->rotated_at_us = now_us;
+	relay->rotated_events = publisher_counters(relay->publisher)->events;
+	relay->rotated_canaries = relay->canary.written;
 	relay->rotation_asked = false;
 	if (result == ROTATE_LATER)
 		relay->rotate_check_at_us = now_us + ROTATE_RETRY_US;
@@ -439,14 +505,6 @@ check_failure(const Relay *relay)
 				errdetail("%s", publisher_last_error(relay->publisher, &version)));
 }
 
-/* Something may have been committed; the safety net's time begins anew. */
-static void
-look(Relay *relay)
-{
-	publisher_look(relay->publisher);
-	relay->look_at_us = mq_clock_us() + LOOK_US;
-}
-
 /* One turn: gives when the next one is due. */
 static int64_t
 turn(Relay *relay)
@@ -456,6 +514,9 @@ turn(Relay *relay)
 
 	if (now_us >= parked_due_us(relay))
 		load_parked(relay, now_us);
+	if (canary_turn(&relay->canary, relay->publisher, mq_bytes_of(relay->exchange),
+					mq_bytes_of(relay->routing_key), now_us))
+		publisher_look(relay->publisher);
 	broker_step(relay->broker, now_us);
 	due_us = publisher_step(relay->publisher, now_us);
 	broker_flush(relay->broker);
@@ -467,10 +528,12 @@ turn(Relay *relay)
 	if (now_us >= rotation_due_us(relay))
 		rotate_if_due(relay, now_us);
 	report_publisher(relay->slot, relay->publisher, broker_address(relay->broker));
+	report_queue(relay->slot, broker_queue(relay->broker));
 	due_us = Min(due_us, report_destinations(relay->slot, relay->publisher, now_us));
 	due_us = Min(due_us, Min(broker_due_us(relay->broker), parked_due_us(relay)));
 	due_us = Min(due_us, Min(save_due_us(relay), rotation_due_us(relay)));
-	return Min(due_us, relay->look_at_us);
+	due_us = Min(due_us, canary_due_us(&relay->canary, relay->publisher));
+	return Min(due_us, Min(wake_due_us(relay), relay->look_at_us));
 }
 
 /* Asked to end: what is confirmed is saved, so that the next relay repeats less. */
@@ -503,9 +566,11 @@ run(Relay *relay)
 			look(relay);
 			relay->rotation_pending = relay->rotation_pending || rotate_has_work(relay->slot);
 		}
+		else if (mq_clock_us() >= wake_due_us(relay))
+			look(relay);
 		due_us = turn(relay);
 		if (wait_until(relay, due_us))
-			look(relay);
+			relay->woken = true;
 	}
 }
 

@@ -23,6 +23,7 @@ typedef enum Link
 static Link     logged_link = LINK_NONE;
 static uint64   seen_error_version = 0;
 static uint64   seen_confirmed = 0;
+static uint64   seen_queue_answers = 0;
 
 /* What relays before this one have counted in the slot. */
 static uint64 counted_before[RELAY_COUNTERS];
@@ -79,12 +80,25 @@ set_error(OutboxSlot *slot, const char *error)
 	LWLockRelease(&slot->text_lock);
 }
 
+/* Since when nothing can be sent, over several tries and several relays. */
+static void
+note_stuck(OutboxSlot *slot, bool stuck)
+{
+	LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
+	if (!stuck)
+		slot->stuck_since = 0;
+	else if (slot->stuck_since == 0)
+		slot->stuck_since = GetCurrentTimestamp();
+	LWLockRelease(&slot->text_lock);
+}
+
 /* The connection came or went. */
 static void
 log_link(OutboxSlot *slot, Link link, const char *broker, const char *error)
 {
 	if (link == logged_link)
 		return;
+	note_stuck(slot, link != LINK_UP);
 	switch (link)
 	{
 	case LINK_NONE:
@@ -164,6 +178,24 @@ report_publisher(OutboxSlot *slot, const Publisher *publisher, const char *broke
 		seen_confirmed = counters->confirmed;
 	}
 	pg_atomic_write_u32(&slot->state, state);
+}
+
+void
+report_queue(OutboxSlot *slot, BrokerQueue queue)
+{
+	if (queue.answers == seen_queue_answers)
+		return;
+	seen_queue_answers = queue.answers;
+	LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
+	slot->queue.looked_at = GetCurrentTimestamp();
+	strlcpy(slot->queue.problem, queue.problem, sizeof(slot->queue.problem));
+	if (queue.problem[0] == '\0')
+	{
+		slot->queue.messages = queue.messages;
+		slot->queue.consumers = queue.consumers;
+	}
+	LWLockRelease(&slot->text_lock);
+	ConditionVariableBroadcast(&slot->served_changed);
 }
 
 void

@@ -3,10 +3,13 @@
  *    What lies behind outbox.lag: how much is committed and not yet confirmed.
  *
  * Counted by the relay's own code, from the position that it shares, so that both mean the same. As
- * many as EXACT_EVENTS are counted, beyond that the sequence tells about how many more there are, so
- * the cost does not grow with the backlog. Runs in the backend that asks.
+ * many as LAG_EXACT_EVENTS are counted, beyond that the sequence tells about how many more there are, so
+ * the cost does not grow with the backlog. Nor is so much counted twice: while the position stays where
+ * it is, what was pending still is. Runs in the backend that asks.
  */
 #include "postgres.h"
+
+#include "relay/lag.h"
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
@@ -23,8 +26,6 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-
-#define EXACT_EVENTS 10000
 
 PG_FUNCTION_INFO_V1(outbox_lag_status);
 
@@ -71,22 +72,51 @@ last_event_id(void)
 	return DatumGetInt64(DirectFunctionCall1(pg_sequence_last_value, ObjectIdGetDatum(sequence)));
 }
 
+/* More than LAG_EXACT_EVENTS, counted by this backend behind a position. */
+typedef struct Counted
+{
+	bool        valid;
+	uint64      xmin, xmax;
+	size_t      xid_count; /* in progress, of a snapshot with this xmax: they only become fewer */
+	int64       count, median_id;
+	TimestampTz oldest;
+} Counted;
+
+static Counted last_counted;
+
+static bool
+is_counted(const Position *position)
+{
+	return last_counted.valid && last_counted.xmin == position->xmin &&
+		   last_counted.xmax == position->xmax && last_counted.xid_count == position->xid_count;
+}
+
 static int64
 count_pending(OutboxSlot *slot, TimestampTz *oldest)
 {
 	Position position = {0};
-	int64    median_id = 0;
-	int64    count;
+	Counted  counted = {.valid = true};
 
 	if (!present_position(slot, &position))
 		position = (Position){.xmin = EVENT_XID_FIRST, .xmax = EVENT_XID_FIRST};
-	count =
-		store_count_pending(&position, GetActiveSnapshot(), EXACT_EVENTS + 1, oldest, &median_id);
+	if (!is_counted(&position))
+	{
+		counted.xmin = position.xmin;
+		counted.xmax = position.xmax;
+		counted.xid_count = position.xid_count;
+		counted.count = store_count_pending(&position, GetActiveSnapshot(), LAG_EXACT_EVENTS + 1,
+											&counted.oldest, &counted.median_id);
+		last_counted = counted;
+		last_counted.valid = counted.count > LAG_EXACT_EVENTS;
+	}
+	else
+		counted = last_counted;
+	*oldest = counted.oldest;
+	if (counted.count <= LAG_EXACT_EVENTS)
+		return counted.count;
 	/* As many as the half counted, and all ids behind it: the median, since a transaction that was
 	 * open for long has ids far from the others', at either end. */
-	if (count > EXACT_EVENTS)
-		count = Max(count, count / 2 + last_event_id() - median_id);
-	return count;
+	return Max(counted.count, counted.count / 2 + last_event_id() - counted.median_id);
 }
 
 static int64
@@ -100,16 +130,26 @@ outbox_bytes(void)
 	return bytes;
 }
 
+void
+lag_look(OutboxSlot *slot, Lag *lag)
+{
+	/* What this very transaction's snapshot shows may be old; a monitor wants the present. */
+	PushActiveSnapshot(GetLatestSnapshot());
+	lag->pending_events = count_pending(slot, &lag->pending_since);
+	PopActiveSnapshot();
+	lag->outbox_bytes = outbox_bytes();
+}
+
 /* From then until now; 0 where nothing is pending. */
 static Datum
-lag_since(int64 count, TimestampTz oldest)
+lag_interval(const Lag *lag)
 {
 	Interval *zero = palloc0(sizeof(Interval));
 
-	if (count == 0)
+	if (lag->pending_events == 0)
 		return IntervalPGetDatum(zero);
 	return DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(GetCurrentTimestamp()),
-	                           TimestampTzGetDatum(oldest));
+	                           TimestampTzGetDatum(lag->pending_since));
 }
 
 Datum
@@ -119,18 +159,13 @@ outbox_lag_status(PG_FUNCTION_ARGS)
 	OutboxSlot *slot = shmem_mine();
 	Datum       values[LAG_COLUMNS];
 	bool        nulls[LAG_COLUMNS] = {0};
-	TimestampTz oldest = 0;
-	int64       count;
+	Lag         lag;
 
-	/* What this very transaction's snapshot shows may be old; a monitor wants the present. */
-	PushActiveSnapshot(GetLatestSnapshot());
-	count = count_pending(slot, &oldest);
-	PopActiveSnapshot();
-	values[LAG_PENDING_EVENTS] = Int64GetDatum(count);
-	nulls[LAG_PENDING_SINCE] = oldest == 0;
-	values[LAG_PENDING_SINCE] = TimestampTzGetDatum(oldest);
-	values[LAG_LAG] = lag_since(count, oldest);
-	values[LAG_OUTBOX_BYTES] = Int64GetDatum(outbox_bytes());
+	lag_look(slot, &lag);
+	values[LAG_PENDING_EVENTS] = Int64GetDatum(lag.pending_events);
+	status_set_time(values, nulls, LAG_PENDING_SINCE, lag.pending_since);
+	values[LAG_LAG] = lag_interval(&lag);
+	values[LAG_OUTBOX_BYTES] = Int64GetDatum(lag.outbox_bytes);
 	values[LAG_RELAY_STATE] = CStringGetTextDatum(status_relay_state(slot));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(type, values, nulls)));
 }

@@ -19,6 +19,7 @@ use constant {
 	MAX_GROWTH_KB => 64 * 1024,
 	MORE          => 4,     # times as many savepoints
 	MAX_RATIO     => 8,     # may take so many times as long; in a square it would be 16
+	TRIES         => 3,
 	TICKS         => POSIX::sysconf(POSIX::_SC_CLK_TCK()),
 };
 
@@ -104,10 +105,17 @@ sub transaction_cpu
 for my $name (sort keys %shape)
 {
 	subtest $name => sub {
-		my ($few, $many) = map { transaction_cpu($shape{$name}->($_)) } $savepoints / MORE, $savepoints;
-		note(sprintf '%d: %.2f s, %d: %.2f s', $savepoints / MORE, $few, $savepoints, $many);
-		# A clock of 10 ms says little of less.
-		cmp_ok($many, '<', MAX_RATIO * ($few < 0.05 ? 0.05 : $few), MORE . ' times as many take about as many times as long');
+		my ($few, $many);
+		# Others on the machine may spoil one measurement; what is quadratic is so each time.
+		for (1 .. TRIES)
+		{
+			($few, $many) = map { transaction_cpu($shape{$name}->($_)) } $savepoints / MORE, $savepoints;
+			note(sprintf '%d: %.2f s, %d: %.2f s', $savepoints / MORE, $few, $savepoints, $many);
+			# A clock of 10 ms says little of less.
+			$few = 0.05 if $few < 0.05;
+			last if $many < MAX_RATIO * $few;
+		}
+		cmp_ok($many, '<', MAX_RATIO * $few, MORE . ' times as many take about as many times as long');
 	};
 }
 

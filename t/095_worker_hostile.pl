@@ -75,15 +75,15 @@ waits('the broker in place of Redis', qr/waiting for redis .*not the Redis proto
 # ---- a cluster's node ----
 
 my $node = Outbox::Redis->new(dir => "$dir/cluster",
-	options => [ '--cluster-enabled', 'yes', '--appendonly', 'no', '--enable-debug-command', 'yes' ]);
+	options => [ '--cluster-enabled', 'yes', '--cluster-port', free_port(), '--appendonly', 'no', '--enable-debug-command', 'yes' ]);
 $node->start;
-# It has the slots of others' keys assigned to a node that is not there: it says MOVED, or that there is
+# It has a few slots only: patterns would be scanned on a part of the keys, and keys are MOVED, or there is
 # no such slot. Neither is a success.
 $node->cli('CLUSTER', 'ADDSLOTSRANGE', 0, 100);
 my $worker = new_worker(redis => $node, options => ['--queue=cluster']);
 poll_until('the queue', sub { $broker->queue_exists('cluster') });
 $broker->publish('cluster', '{"keys":["a","b","c"]}');
-ok($worker->wait_log(qr/waiting for redis .*(?:MOVED|CROSSSLOT|CLUSTERDOWN)/), 'plain redis:// at a cluster: the reason is told');
+ok($worker->wait_log(qr/waiting for redis .*Redis Cluster/), 'plain redis:// at a cluster: the reason is told');
 is_calm($worker, 'plain redis:// at a cluster');
 is($worker->stop, 0, '... it ends with 0');
 ok(poll_until('the message to be back', sub { messages('cluster') == 1 }), '... and nothing is acknowledged');

@@ -42,8 +42,7 @@ unlike(<$file>, qr/secret/, 'the password is not in the process title');
 
 $node->safe_psql('blog', <<'SQL');
 GRANT USAGE ON SCHEMA outbox TO reporter;
-GRANT EXECUTE ON FUNCTION outbox.report_consumer(text, text, bigint, bigint, bigint,
-	double precision, double precision, text) TO reporter;
+GRANT EXECUTE ON FUNCTION outbox.report_consumer TO reporter;
 SQL
 $worker->wait_log(qr/info report goes on/);
 poll_until('a report', sub { consumer('first')->{state} eq 'consuming' });

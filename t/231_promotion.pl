@@ -29,6 +29,7 @@ $standby->start;
 my $audit = Outbox::Audit->new(node => $primary, dir => $dir);
 
 subtest 'F49: a position that standbys reach' => sub {
+	$primary->wait_for_catchup($standby);
 	$standby->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
 	my @ids = map { "0.0.$_" } 1 .. 20;
 	for my $id (@ids)

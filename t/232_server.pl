@@ -63,10 +63,8 @@ subtest 'F34: by force' => sub {
 	$node->create_blog('third');
 	$node->wait_relay('idle', 'third');
 	$node->reload;
-	# A DROP that ends while a relay is being made costs one line; not one a second.
 	my $vain = qr/does not exist|not currently accepting|FATAL:  (?!terminating)/;
-	my @lines = slurp_file($node->logfile, $before) =~ /$vain/g;
-	cmp_ok(scalar @lines, '<=', 1, 'no relay is started in vain again and again');
+	unlike(slurp_file($node->logfile, $before), $vain, 'no relay is started in vain');
 
 	# Nor when it is not there any more by the time it is to be started.
 	$node->safe_psql('postgres', q(ALTER DATABASE third WITH ALLOW_CONNECTIONS false));
@@ -74,8 +72,7 @@ subtest 'F34: by force' => sub {
 	poll_until('no relay there', sub { $node->backends_like('pg_outbox relay', 'third') == 0 });
 	$node->safe_psql('postgres', q(DROP DATABASE third));
 	is($node->backends_like('pg_outbox relay'), 1, 'a database that takes no connections is left alone');
-	@lines = slurp_file($node->logfile, $before) =~ /$vain/g;
-	cmp_ok(scalar @lines, '<=', 2, 'without complaints');
+	unlike(slurp_file($node->logfile, $before), $vain, 'without complaints');
 };
 
 subtest 'F46: the clock jumps' => sub {

@@ -138,6 +138,7 @@ on_channel_close(MqSession *session, const amqp_channel_close_t *close, MqEvent 
 	session->request_since_us = 0;
 	session->content.active = false;
 	event->kind = MQ_EVENT_CHANNEL_CLOSED;
+	event->method = (uint32_t) close->class_id << 16 | close->method_id;
 	event->reply_code = close->reply_code;
 	set_text(session, event, close->reply_text);
 	return true;
@@ -277,8 +278,13 @@ on_open_channel_method(MqSession *session, amqp_method_t *method, MqEvent *event
 		session_put_method(session, CHANNEL, AMQP_CHANNEL_FLOW_OK_METHOD, method->decoded, NULL);
 		return false;
 	case MQ_QUEUE_DECLARE_OK:
-		event->message_count = ((amqp_queue_declare_ok_t *) method->decoded)->message_count;
+	{
+		const amqp_queue_declare_ok_t *ok = method->decoded;
+
+		event->message_count = ok->message_count;
+		event->consumer_count = ok->consumer_count;
 		return on_reply(session, method->id, event);
+	}
 	case MQ_QUEUE_BIND_OK:
 	case MQ_EXCHANGE_DECLARE_OK:
 	case MQ_BASIC_QOS_OK:

@@ -75,7 +75,7 @@ login_on_start(MqSession *session, const amqp_connection_start_t *start)
 	};
 	MqField client[] = {
 		mq_field_string("product", mq_bytes_of("pg_outbox")),
-		mq_field_string("version", mq_bytes_of(OUTBOX_VERSION)),
+		mq_field_string("version", mq_bytes_of(OUTBOX_RELEASE)),
 		mq_field_string("connection_name", mq_bytes_of(session->name)),
 		{{"capabilities", 12},
 		 MQ_FIELD_TABLE,

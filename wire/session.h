@@ -62,7 +62,7 @@ typedef enum MqEventKind
 typedef struct MqEvent
 {
 	MqEventKind kind;
-	uint32_t    method;     /* REPLY: one of MQ_*_OK */
+	uint32_t    method;     /* REPLY: one of MQ_*_OK; CHANNEL_CLOSED: what the broker would not do, or 0 */
 	uint64_t    tag;
 	bool        multiple;
 	bool        redelivered;
@@ -73,10 +73,12 @@ typedef struct MqEvent
 	MqBytes     exchange, routing_key;
 	MqBytes     body;
 	MqBytes     raw_properties; /* as received: what mq_publish_raw and mq_event_* take */
-	uint32_t    message_count;  /* REPLY to a queue declaration */
+	uint32_t    message_count;  /* REPLY to a queue declaration: those that are ready */
+	uint32_t    consumer_count; /* the same */
 } MqEvent;
 
-/* Ids of the answers that matter to callers (AMQP 0-9-1 class and method). */
+/* Ids of the methods that matter to callers (AMQP 0-9-1 class and method). */
+#define MQ_QUEUE_DECLARE 0x0032000AU
 #define MQ_QUEUE_DECLARE_OK 0x0032000BU
 #define MQ_QUEUE_BIND_OK 0x00320015U
 #define MQ_EXCHANGE_DECLARE_OK 0x0028000BU

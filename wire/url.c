@@ -18,7 +18,7 @@
 /* The parts as they stand in the text, still escaped; data NULL: absent. */
 typedef struct UrlParts
 {
-	MqBytes user, password, host, port, path, query;
+	MqBytes user, password, authority, host, port, path, query;
 } UrlParts;
 
 static MqBytes
@@ -62,9 +62,9 @@ split_host(const char *begin, const char *end, UrlParts *parts, MqError *error)
 	return MQ_OK;
 }
 
-/* text: what follows "scheme://". */
-static MqResult
-split(MqBytes text, UrlParts *parts, MqError *error)
+/* text: what follows "scheme://". The authority, one host or a list of them, stays whole. */
+static void
+split_list(MqBytes text, UrlParts *parts)
 {
 	const char *begin = text.data;
 	const char *end = text.data + text.size;
@@ -97,7 +97,15 @@ split(MqBytes text, UrlParts *parts, MqError *error)
 			parts->password = slice(colon + 1, at);
 		begin = at + 1;
 	}
-	return split_host(begin, end, parts, error);
+	parts->authority = slice(begin, end);
+}
+
+static MqResult
+split(MqBytes text, UrlParts *parts, MqError *error)
+{
+	split_list(text, parts);
+	return split_host(parts->authority.data, parts->authority.data + parts->authority.size, parts,
+					  error);
 }
 
 /* Percent-decodes into out; what names the part in errors. */
@@ -227,24 +235,29 @@ decode_amqp_option(MqBytes option, MqUrl *url, MqError *error)
 	return MQ_OK;
 }
 
+/* Cuts the piece before the separator off. false: nothing is left. */
+static bool
+next_piece(MqBytes *rest, char separator, MqBytes *piece)
+{
+	const char *end = rest->data + rest->size;
+	const char *stop;
+
+	if (rest->size == 0)
+		return false;
+	stop = find(rest->data, end, separator);
+	*piece = slice(rest->data, stop == NULL ? end : stop);
+	*rest = stop == NULL ? (MqBytes){0} : slice(stop + 1, end);
+	return true;
+}
+
 static MqResult
 decode_amqp_query(MqBytes query, MqUrl *url, MqError *error)
 {
-	const char *at = query.data;
-	const char *end;
+	MqBytes option;
 
-	if (query.size == 0)
-		return MQ_OK;
-	end = query.data + query.size;
-	while (at < end)
-	{
-		const char *ampersand = find(at, end, '&');
-		const char *stop = ampersand == NULL ? end : ampersand;
-
-		if (decode_amqp_option(slice(at, stop), url, error) != MQ_OK)
+	while (next_piece(&query, '&', &option))
+		if (decode_amqp_option(option, url, error) != MQ_OK)
 			return MQ_INVALID;
-		at = stop + 1;
-	}
 	return MQ_OK;
 }
 
@@ -344,6 +357,108 @@ redis_unix_parse(MqBytes text, RedisUrl *url, MqError *error)
 	return decode_redis_query(parts.query, url, error);
 }
 
+/* Stores one of a list of hosts. */
+static MqResult
+decode_host(MqBytes text, RedisUrl *url, uint16_t default_port, MqError *error)
+{
+	RedisHost *host = &url->hosts[url->host_count];
+	UrlParts   parts = {0};
+
+	if (url->host_count == REDIS_MAX_HOSTS)
+		return mq_error_set(error, MQ_INVALID, "URL: more than %d hosts", REDIS_MAX_HOSTS);
+	*host = (RedisHost){.host = "localhost", .port = default_port};
+	if (split_host(text.data, text.data + text.size, &parts, error) != MQ_OK ||
+		decode_host_port(&parts, host->host, sizeof(host->host), &host->port, error) != MQ_OK)
+		return MQ_INVALID;
+	url->host_count++;
+	return MQ_OK;
+}
+
+/* The list of hosts and the login, as Sentinel and Cluster have them. */
+static MqResult
+decode_hosts(const UrlParts *parts, RedisUrl *url, uint16_t default_port, MqError *error)
+{
+	MqBytes rest = parts->authority;
+	MqBytes host;
+
+	while (next_piece(&rest, ',', &host))
+	{
+		if (host.size == 0)
+			return mq_error_set(error, MQ_INVALID, "URL: an empty host in the list");
+		if (decode_host(host, url, default_port, error) != MQ_OK)
+			return MQ_INVALID;
+	}
+	if (url->host_count == 0 && decode_host(mq_bytes("", 0), url, default_port, error) != MQ_OK)
+		return MQ_INVALID;
+	memcpy(url->host, url->hosts[0].host, sizeof(url->host));
+	url->port = url->hosts[0].port;
+	return decode_user(parts, url->user, sizeof(url->user), url->password, sizeof(url->password),
+					   error);
+}
+
+static MqResult
+redis_cluster_parse(MqBytes text, RedisUrl *url, MqError *error)
+{
+	UrlParts parts;
+
+	url->kind = REDIS_CLUSTER;
+	split_list(text, &parts);
+	if ((parts.path.size > 0 && !mq_bytes_equal(parts.path, mq_bytes_of("0"))) ||
+		parts.query.size > 0)
+		return mq_error_set(error, MQ_INVALID,
+							"URL: a cluster has database 0 only, and no options");
+	return decode_hosts(&parts, url, 6379, error);
+}
+
+static MqResult
+decode_sentinel_query(MqBytes query, RedisUrl *url, MqError *error)
+{
+	MqBytes  option, value;
+	MqResult result = MQ_OK;
+
+	while (result == MQ_OK && next_piece(&query, '&', &option))
+	{
+		if (is_option(option, "sentinel_user", &value))
+			result = decode(value, "user of Sentinel", url->sentinel_user,
+							sizeof(url->sentinel_user), error);
+		else if (is_option(option, "sentinel_password", &value))
+			result = decode(value, "password of Sentinel", url->sentinel_password,
+							sizeof(url->sentinel_password), error);
+		else
+			return mq_error_set(error, MQ_INVALID, "URL: the options after \"?\" are "
+												   "sentinel_user= and sentinel_password=");
+	}
+	return result;
+}
+
+/* The path is the master's name and the database. */
+static MqResult
+redis_sentinel_parse(MqBytes text, RedisUrl *url, MqError *error)
+{
+	UrlParts parts;
+	MqBytes  master;
+
+	url->kind = REDIS_SENTINEL;
+	split_list(text, &parts);
+	if (!next_piece(&parts.path, '/', &master) || master.size == 0)
+		return mq_error_set(error, MQ_INVALID,
+							"URL: the name of the master must follow the Sentinels: host:26379/name");
+	if (decode(master, "name of the master", url->master, sizeof(url->master), error) != MQ_OK ||
+		decode_hosts(&parts, url, 26379, error) != MQ_OK)
+		return MQ_INVALID;
+	if (parts.path.size > 0 &&
+		number(parts.path, "database", 0, 1000000, &url->database, error) != MQ_OK)
+		return MQ_INVALID;
+	return decode_sentinel_query(parts.query, url, error);
+}
+
+static bool
+skip_scheme_tls(MqBytes *text, const char *plain, const char *secure, bool *tls)
+{
+	*tls = skip_scheme(text, secure);
+	return *tls || skip_scheme(text, plain);
+}
+
 MqResult
 redis_url_parse(const char *text, RedisUrl *url, MqError *error)
 {
@@ -353,11 +468,14 @@ redis_url_parse(const char *text, RedisUrl *url, MqError *error)
 	*url = (RedisUrl){.host = "localhost", .port = 6379};
 	if (skip_scheme(&rest, "redis+unix://"))
 		return redis_unix_parse(rest, url, error);
-	if (skip_scheme(&rest, "rediss://"))
-		url->tls = true;
-	else if (!skip_scheme(&rest, "redis://"))
+	if (skip_scheme_tls(&rest, "redis+sentinel://", "rediss+sentinel://", &url->tls))
+		return redis_sentinel_parse(rest, url, error);
+	if (skip_scheme_tls(&rest, "redis+cluster://", "rediss+cluster://", &url->tls))
+		return redis_cluster_parse(rest, url, error);
+	if (!skip_scheme_tls(&rest, "redis://", "rediss://", &url->tls))
 		return mq_error_set(error, MQ_INVALID,
-							"URL: must begin with redis://, rediss:// or redis+unix://");
+							"URL: must begin with redis://, rediss://, redis+unix://, "
+							"redis+sentinel:// or redis+cluster://");
 	if (split(rest, &parts, error) != MQ_OK ||
 		decode_host_port(&parts, url->host, sizeof(url->host), &url->port, error) != MQ_OK ||
 		decode_user(&parts, url->user, sizeof(url->user), url->password, sizeof(url->password),
@@ -378,11 +496,47 @@ mq_url_describe(const MqUrl *url, char *out, size_t size)
 			 strcmp(url->vhost, "/") == 0 ? "" : url->vhost);
 }
 
+/* "host:port", or "[v6]:port"; cut to size. Returns how many bytes were written. */
+static size_t
+describe_host(const char *host, uint16_t port, char *out, size_t size)
+{
+	const char *format = strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u";
+	int         n = snprintf(out, size, format, host, (unsigned) port);
+
+	return n < 0 ? 0 : (size_t) n < size ? (size_t) n : size - 1;
+}
+
+void
+redis_host_describe(const RedisHost *host, char *out, size_t size)
+{
+	describe_host(host->host, host->port, out, size);
+}
+
 void
 redis_url_describe(const RedisUrl *url, char *out, size_t size)
 {
+	size_t at = 0;
+
 	if (url->path[0] != '\0')
+	{
 		snprintf(out, size, "%s?db=%d", url->path, url->database);
-	else
-		snprintf(out, size, "%s:%u/%d", url->host, (unsigned) url->port, url->database);
+		return;
+	}
+	if (url->kind == REDIS_SERVER)
+	{
+		at = describe_host(url->host, url->port, out, size);
+		snprintf(out + at, size - at, "/%d", url->database);
+		return;
+	}
+	snprintf(out, size, url->kind == REDIS_CLUSTER ? "cluster " : "sentinel ");
+	for (int i = 0; i < url->host_count; i++)
+	{
+		at = strlen(out);
+		snprintf(out + at, size - at, i == 0 ? "" : ",");
+		at = strlen(out);
+		describe_host(url->hosts[i].host, url->hosts[i].port, out + at, size - at);
+	}
+	at = strlen(out);
+	if (url->kind == REDIS_SENTINEL)
+		snprintf(out + at, size - at, "/%s/%d", url->master, url->database);
 }

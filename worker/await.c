@@ -5,25 +5,28 @@
 #include "worker/await.h"
 
 #include "wire/stream.h"
+#include "worker/polled.h"
 
-#include <poll.h>
 #include <stdio.h>
 
 #define MAX_WAIT_US ((int64_t) 1000000)
 
 void
-await_socket(int fd, unsigned wants, int64_t due_us)
+await_polled(struct pollfd *fds, size_t count, int64_t due_us)
 {
-	struct pollfd entry = {.fd = fd};
-	int64_t       left_us = due_us - mq_clock_us();
+	int64_t left_us = due_us - mq_clock_us();
 
-	if ((wants & STREAM_WANT_READ) != 0)
-		entry.events |= POLLIN;
-	if ((wants & STREAM_WANT_WRITE) != 0)
-		entry.events |= POLLOUT;
 	if (left_us > MAX_WAIT_US)
 		left_us = MAX_WAIT_US;
-	poll(&entry, 1, left_us < 0 ? 0 : (int) (left_us / 1000 + 1));
+	poll(fds, count, left_us < 0 ? 0 : (int) (left_us / 1000 + 1));
+}
+
+void
+await_socket(int fd, unsigned wants, int64_t due_us)
+{
+	struct pollfd entry;
+
+	await_polled(&entry, polled_add(&entry, fd, wants), due_us);
 }
 
 bool

@@ -7,11 +7,16 @@
 
 #include "wire/session.h"
 
+#include <poll.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Waits until the descriptor is ready, or due_us, or a second is over. wants: STREAM_WANT_*. */
 void await_socket(int fd, unsigned wants, int64_t due_us);
+
+/* The same with several descriptors. */
+void await_polled(struct pollfd *fds, size_t count, int64_t due_us);
 
 /* The session's next event. false: none came within limit_us. */
 bool await_event(MqSession *session, MqEvent *event, int64_t limit_us);

@@ -7,7 +7,7 @@
 #include "wire/session.h"
 #include "wire/stream.h"
 #include "worker/await.h"
-#include "worker/redis.h"
+#include "worker/cache.h"
 
 #include <stdio.h>
 
@@ -79,31 +79,44 @@ check_broker(const WorkerConfig *config)
 	return fine;
 }
 
+/* Until it works, or says why not: every wait of a connection has a limit of its own. */
+static bool
+check_cache(const WorkerConfig *config, const RedisUrl *url)
+{
+	CacheOptions options = {.url = url,
+							.certificates = config->redis_certificates,
+							.key_prefix = "",
+							.seed = 1};
+	Cache       *cache = cache_new(&options);
+	bool         works;
+
+	if (cache == NULL)
+	{
+		printf("redis: out of memory\n");
+		return false;
+	}
+	cache_step(cache, mq_clock_us());
+	while (cache_health(cache) != CACHE_WORKS && cache_problem(cache)[0] == '\0')
+	{
+		struct pollfd fds[CACHE_MAX_FDS];
+
+		await_polled(fds, cache_poll(cache, fds, CACHE_MAX_FDS), cache_due_us(cache));
+		cache_step(cache, mq_clock_us());
+	}
+	works = cache_health(cache) == CACHE_WORKS;
+	printf("redis %s: %s\n", cache_name(cache), works ? "ok" : cache_problem(cache));
+	cache_free(cache);
+	return works;
+}
+
 static bool
 check_redis(const WorkerConfig *config)
 {
-	RedisLink *link = redis_link_new(&config->redis_url, config->redis_certificates, 1);
-	char       name[600];
-	RedisEvent event;
-	bool       ready;
+	bool fine = true;
 
-	redis_url_describe(&config->redis_url, name, sizeof(name));
-	if (link == NULL)
-	{
-		printf("redis %s: out of memory\n", name);
-		return false;
-	}
-	redis_link_step(link, mq_clock_us());
-	while (!redis_link_next(link, mq_clock_us(), &event))
-	{
-		await_socket(redis_link_fd(link), redis_link_wants(link),
-					 redis_link_due_us(link));
-		redis_link_step(link, mq_clock_us());
-	}
-	ready = event.kind == REDIS_EVENT_READY;
-	printf("redis %s: %s\n", name, ready ? "ok" : event.text);
-	redis_link_free(link);
-	return ready;
+	for (int i = 0; i < config->redis_url_count; i++)
+		fine = check_cache(config, &config->redis_urls[i]) && fine;
+	return fine;
 }
 
 int

@@ -13,7 +13,9 @@
 #define MERGE_FIRST_SLOTS 1024
 #define MERGE_KEEP_SLOTS 32768 /* a larger table is given back once empty */
 #define VERB "$6\r\nUNLINK\r\n"
-#define HEAD_BYTES (RESP_NUMBER_BYTES + sizeof(VERB) - 1) /* kept free for the command's beginning */
+#define HEAD_BYTES (RESP_NUMBER_BYTES + sizeof(VERB) - 1) /* kept free for one command's beginning */
+#define ONE_KEY "*2\r\n" VERB
+#define ASK_ONE_KEY "*1\r\n$6\r\nASKING\r\n" ONE_KEY
 
 struct MergeSlot
 {
@@ -28,10 +30,18 @@ chunk_get(ChunkQueue *queue)
 	Chunk *chunk = queue->spare;
 
 	if (chunk == NULL)
-		return calloc(1, sizeof(Chunk));
-	queue->spare = chunk->next;
-	queue->spare_count--;
+		chunk = calloc(1, sizeof(Chunk));
+	else
+	{
+		queue->spare = chunk->next;
+		queue->spare_count--;
+	}
+	if (chunk == NULL)
+		return NULL;
 	chunk->next = NULL;
+	chunk->seq = 0;
+	chunk->form = queue->form;
+	chunk->hops = 0;
 	chunk->count = 0;
 	chunk->bytes.size = 0;
 	return chunk;
@@ -41,6 +51,7 @@ static void
 chunk_free(Chunk *chunk)
 {
 	mq_buffer_free(&chunk->bytes);
+	waiters_free(&chunk->waiters);
 	free(chunk);
 }
 
@@ -50,8 +61,9 @@ chunk_release(ChunkQueue *queue, Chunk *chunk)
 {
 	if (chunk == NULL)
 		return;
+	waiters_forget(&chunk->waiters);
 	if (queue->spare_count >= CHUNKS_MAX_SPARE ||
-		chunk->bytes.capacity > 2 * DELETION_CHUNK_BYTES)
+		chunk->bytes.capacity > 2 * CHUNK_BYTES)
 	{
 		chunk_free(chunk);
 		return;
@@ -107,21 +119,41 @@ chunk_list_release(ChunkList *list, ChunkQueue *queue)
 bool
 chunk_has_room(const Chunk *chunk, size_t size)
 {
-	return chunk->count == 0 || (chunk->count < DELETION_CHUNK_KEYS &&
-								 chunk->bytes.size + size <= DELETION_CHUNK_BYTES);
+	return chunk->count == 0 || (chunk->count < CHUNK_KEYS &&
+								 chunk->bytes.size + size <= CHUNK_BYTES);
+}
+
+/* What stands before the first key, or before each. */
+static bool
+begin_key(Chunk *chunk)
+{
+	switch (chunk->form)
+	{
+	case CHUNK_SINGLY:
+		return mq_buffer_append(&chunk->bytes, ONE_KEY, sizeof(ONE_KEY) - 1) == MQ_OK;
+	case CHUNK_ASKING:
+		return mq_buffer_append(&chunk->bytes, ASK_ONE_KEY, sizeof(ASK_ONE_KEY) - 1) == MQ_OK;
+	case CHUNK_TOGETHER:
+		break;
+	}
+	if (chunk->count > 0)
+		return true;
+	if (mq_buffer_reserve(&chunk->bytes, HEAD_BYTES) != MQ_OK)
+		return false;
+	chunk->bytes.size = HEAD_BYTES;
+	return true;
 }
 
 bool
 chunk_append(Chunk *chunk, MqBytes prefix, MqBytes key)
 {
-	if (chunk->count == 0)
+	size_t before = chunk->bytes.size;
+
+	if (!begin_key(chunk) || !resp_append_word(&chunk->bytes, prefix, key))
 	{
-		if (mq_buffer_reserve(&chunk->bytes, HEAD_BYTES) != MQ_OK)
-			return false;
-		chunk->bytes.size = HEAD_BYTES;
-	}
-	if (!resp_append_word(&chunk->bytes, prefix, key))
+		chunk->bytes.size = before;
 		return false;
+	}
 	chunk->keys[chunk->count].end = (uint32_t) (chunk->bytes.size - 2); /* CR LF */
 	chunk->keys[chunk->count].size = (uint32_t) (prefix.size + key.size);
 	chunk->count++;
@@ -137,16 +169,47 @@ chunk_key(const Chunk *chunk, size_t i)
 }
 
 MqBytes
-chunk_unlink(Chunk *chunk)
+chunk_commands(Chunk *chunk)
 {
 	char   number[RESP_NUMBER_BYTES];
-	size_t number_size = resp_number(number, '*', chunk->count + 1);
-	char  *verb = chunk->bytes.data + HEAD_BYTES - (sizeof(VERB) - 1);
+	size_t number_size;
+	char  *verb;
 
+	if (chunk->form != CHUNK_TOGETHER)
+		return mq_bytes(chunk->bytes.data, chunk->bytes.size);
+	number_size = resp_number(number, '*', chunk->count + 1);
+	verb = chunk->bytes.data + HEAD_BYTES - (sizeof(VERB) - 1);
 	memcpy(verb, VERB, sizeof(VERB) - 1);
 	memcpy(verb - number_size, number, number_size);
 	return mq_bytes(verb - number_size,
 					(size_t) (chunk->bytes.data + chunk->bytes.size - (verb - number_size)));
+}
+
+size_t
+chunk_answers(const Chunk *chunk)
+{
+	switch (chunk->form)
+	{
+	case CHUNK_TOGETHER:
+		break;
+	case CHUNK_SINGLY:
+		return chunk->count;
+	case CHUNK_ASKING:
+		return 2 * chunk->count;
+	}
+	return 1;
+}
+
+size_t
+chunk_key_of_answer(const Chunk *chunk, size_t answer)
+{
+	return chunk->form == CHUNK_ASKING ? answer / 2 : answer;
+}
+
+bool
+chunk_answer_is_asking(const Chunk *chunk, size_t answer)
+{
+	return chunk->form == CHUNK_ASKING && answer % 2 == 0;
 }
 
 size_t
@@ -305,7 +368,7 @@ open_chunk(ChunkQueue *queue, size_t size)
 }
 
 ChunkAdded
-chunks_add(ChunkQueue *queue, MqBytes prefix, MqBytes key, uint64_t *seq)
+chunks_add(ChunkQueue *queue, MqBytes prefix, MqBytes key, Chunk **out)
 {
 	uint32_t         hash = key_hash(queue, key);
 	const MergeSlot *found;
@@ -317,7 +380,7 @@ chunks_add(ChunkQueue *queue, MqBytes prefix, MqBytes key, uint64_t *seq)
 	found = table_find(queue, hash, prefix, key);
 	if (found != NULL)
 	{
-		*seq = found->chunk->seq;
+		*out = found->chunk;
 		return CHUNK_MERGED;
 	}
 	chunk = open_chunk(queue, prefix.size + key.size);
@@ -329,8 +392,31 @@ chunks_add(ChunkQueue *queue, MqBytes prefix, MqBytes key, uint64_t *seq)
 	chunk->keys[chunk->count - 1].hash = hash;
 	table_insert(queue, (MergeSlot){chunk, hash, (uint32_t) (chunk->count - 1)});
 	queue->held_bytes += chunk_held_bytes(chunk) - before;
-	*seq = chunk->seq;
+	*out = chunk;
 	return CHUNK_ADDED;
+}
+
+Chunk *
+chunks_add_moved(ChunkQueue *queue, ChunkForm form, int hops, MqBytes key)
+{
+	Chunk *chunk = queue->list.head;
+	size_t before;
+
+	if (chunk == NULL || chunk->seq != 0 || chunk->form != form || chunk->hops != hops ||
+		!chunk_has_room(chunk, key.size))
+	{
+		chunk = chunk_get(queue);
+		if (chunk == NULL)
+			return NULL;
+		chunk->form = form;
+		chunk->hops = hops;
+		chunk_list_prepend(&queue->list, chunk);
+	}
+	before = chunk_held_bytes(chunk);
+	if (!chunk_append(chunk, mq_bytes(NULL, 0), key))
+		return NULL;
+	queue->held_bytes += chunk_held_bytes(chunk) - before;
+	return chunk;
 }
 
 Chunk *

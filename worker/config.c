@@ -18,7 +18,6 @@
 #define MAX_GIVEN 256 /* options on one command line */
 #define MAX_LIST_BYTES 8192
 #define MAX_OPTIONS 64
-#define ONE_REDIS "this version takes one; run a worker for each cache, with a queue of its own"
 
 typedef struct Given
 {
@@ -159,8 +158,6 @@ apply_line(WorkerConfig *config, const ConfigFile *file, const char *path, bool 
 		return complain(error, "%.300s:%d: \"%s\" cannot stand in a file", path, file->line,
 		                file->name);
 	again = &seen[option - options];
-	if (*again && strcmp(option->name, "redis-url") == 0)
-		return complain(error, "%.300s:%d: redis-url: " ONE_REDIS, path, file->line);
 	if (!*again && option->clear != NULL)
 		option->clear(config);
 	*again = true;
@@ -323,6 +320,15 @@ has_files(const TlsFiles *files)
 }
 
 bool
+config_redis_has_tls(const WorkerConfig *config)
+{
+	for (int i = 0; i < config->redis_url_count; i++)
+		if (config->redis_urls[i].tls)
+			return true;
+	return false;
+}
+
+bool
 config_amqp_has_tls(const WorkerConfig *config)
 {
 	for (int i = 0; i < config->amqp_url_count; i++)
@@ -351,8 +357,8 @@ check_combinations(const WorkerConfig *config, char *error)
 		return complain(error, "--amqp-ca-file, -cert-file, -key-file: no --amqp-url is amqps://");
 	if (config->amqp_tls.cert[0] == '\0' && has_external_login(config))
 		return complain(error, "--amqp-url: auth_mechanism=external needs --amqp-cert-file");
-	if (has_files(&config->redis_tls) && !config->redis_url.tls)
-		return complain(error, "--redis-ca-file, -cert-file, -key-file: --redis-url is not rediss://");
+	if (has_files(&config->redis_tls) && !config_redis_has_tls(config))
+		return complain(error, "--redis-ca-file, -cert-file, -key-file: no --redis-url is rediss://");
 	return true;
 }
 
@@ -369,12 +375,6 @@ config_load(WorkerConfig *config, int argc, char *const *argv,
 	outcome = take_arguments(given, &count, argc, argv, error);
 	if (outcome != CONFIG_RUN)
 		return outcome;
-	/* Several caches as one unit are to come; the last one alone would leave the others stale. */
-	if (count_given(given, count, option_find("redis-url", 9)) > 1)
-	{
-		complain(error, "--redis-url: " ONE_REDIS);
-		return CONFIG_BAD;
-	}
 	if (apply_layers(config, given, count, environment, error) &&
 	    check_combinations(config, error) && secrets_read(config, error))
 		return CONFIG_RUN;
@@ -396,6 +396,16 @@ wipe_password(char *value)
 	colon = strchr(start + 3, ':');
 	if (colon != NULL && colon < end)
 		memset(colon + 1, 'x', (size_t) (end - colon - 1));
+}
+
+/* That of Sentinel stands behind the hosts, for one. */
+static void
+wipe_sentinel_password(char *value)
+{
+	char *password = strstr(value, "sentinel_password=");
+
+	if (strstr(value, "+sentinel://") != NULL && password != NULL)
+		memset(password + 18, 'x', strlen(password + 18));
 }
 
 /* A connection string of libpq: what is behind the password goes too, quotes are not understood. */
@@ -420,6 +430,7 @@ config_wipe_arguments(int argc, char **argv)
 		if (strncmp(argv[i], "--report-to", 11) == 0 ||
 			(i > 1 && strcmp(argv[i - 1], "--report-to") == 0))
 			wipe_conninfo(argv[i]);
+		wipe_sentinel_password(argv[i]);
 		wipe_password(argv[i]);
 	}
 }

@@ -38,7 +38,8 @@ typedef struct WorkerConfig
 {
 	MqUrl     amqp_urls[MQ_MAX_URLS]; /* tried in turn */
 	int       amqp_url_count;
-	RedisUrl  redis_url;
+	RedisUrl  redis_urls[MQ_MAX_URLS]; /* caches, all of them */
+	int       redis_url_count;
 	char      queue[251];    /* with ".dead" behind it a short string */
 	char      exchange[256]; /* empty: none */
 	QueueType queue_type;
@@ -78,6 +79,7 @@ ConfigOutcome config_load(WorkerConfig *config, int argc, char *const *argv,
                           char error[CONFIG_ERROR_BYTES]);
 
 bool config_amqp_has_tls(const WorkerConfig *config);
+bool config_redis_has_tls(const WorkerConfig *config);
 
 /* Overwrites the passwords of URLs in the arguments, which every user of the machine can read. */
 void config_wipe_arguments(int argc, char **argv);

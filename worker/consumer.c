@@ -332,11 +332,17 @@ consumer_done(Consumer *consumer, TagRef ref)
 	tags_done(&consumer->tags, ref);
 }
 
+bool
+consumer_can_ask_queue(const Consumer *consumer)
+{
+	return consumer->state == CONSUMER_CONSUMING || consumer->state == CONSUMER_PAUSED;
+}
+
 void
 consumer_ask_queue(Consumer *consumer)
 {
 	/* A failure shows as the connection's loss. */
-	if (consumer->state == CONSUMER_CONSUMING && consumer->reading)
+	if (consumer_can_ask_queue(consumer) && consumer->reading)
 		mq_queue_declare(consumer->session, mq_bytes_of(consumer->config->queue), true, NULL, 0,
 						 NULL);
 }

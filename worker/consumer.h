@@ -68,7 +68,8 @@ void consumer_set_reading(Consumer *consumer, bool reading);
 /* The work of a delivery is done. */
 void consumer_done(Consumer *consumer, TagRef ref);
 
-/* Asks how many messages wait in the queue, if it consumes; consumer_queue_messages tells later. */
+/* Asks how many messages wait in the queue, if it can; consumer_queue_messages tells later. */
+bool consumer_can_ask_queue(const Consumer *consumer);
 void consumer_ask_queue(Consumer *consumer);
 
 /* Sends the acknowledgements that may be sent. */

@@ -4,141 +4,159 @@
  */
 #include "worker/deletion.h"
 
-#include "wire/backoff.h"
 #include "worker/chunks.h"
 #include "worker/patterns.h"
+#include "worker/recent.h"
 #include "worker/refusal.h"
-#include "worker/resp.h"
+#include "worker/role.h"
+#include "worker/scan.h"
 #include "worker/second.h"
+#include "worker/tickets.h"
 
+#include <assert.h>
 #include <hiredis/hiredis.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SCAN_FIRST_PAUSE_US ((int64_t) 1000000)
-#define SCAN_LONGEST_PAUSE_US ((int64_t) 30000000)
-#define SCAN_CURSOR_BYTES 24 /* 64 bits in decimal */
 #define PROBLEM_BYTES 512
+#define PING "*1\r\n$4\r\nPING\r\n"
 
 typedef enum CommandKind
 {
-	COMMAND_KEYS,  /* UNLINK of a chunk of the queue */
-	COMMAND_SCAN,  /* one step */
-	COMMAND_FOUND, /* UNLINK of what a step found */
-	COMMAND_SECOND, /* UNLINK of what was deleted a while ago */
-	COMMAND_PROBE  /* the refused UNLINK once more */
+	COMMAND_KEYS,   /* a chunk of the queue */
+	COMMAND_SCAN,   /* one step */
+	COMMAND_FOUND,  /* what a step found */
+	COMMAND_SECOND, /* what was deleted a while ago */
+	COMMAND_AGAIN,  /* what another server may not have deleted */
+	COMMAND_PROBE,  /* the refused UNLINK once more */
+	COMMAND_PING,   /* for messages without keys */
+	COMMAND_ASKED   /* a question of our owner's */
 } CommandKind;
 
 typedef struct Command
 {
 	CommandKind kind;
-	Chunk      *chunk;  /* KEYS, FOUND, SECOND: owned */
+	Chunk      *chunk;    /* owned; PROBE, PING: the node's */
+	size_t      answered; /* so many of the chunk's answers have come */
+	uint64_t    question; /* ASKED */
 	int64_t     sent_us;
 	bool        orphan; /* its tickets are forgotten */
 } Command;
 
-typedef struct Ticket
+typedef struct Node
 {
-	TagRef   ref;
-	uint64_t keys_until;     /* done once this chunk is */
-	uint64_t patterns_until; /* and this pattern */
-} Ticket;
+	int         index;
+	ChunkQueue  keys;
+	SecondQueue second;
+	size_t      second_in_flight;
+	Recent      recent;
+	size_t      again_in_flight;
+	Scan        scan;
+	bool        is_scanned; /* takes part in rounds to come */
+	bool        in_round;   /* in the present one */
+	Command     in_flight[DELETION_WINDOW];
+	size_t      flight_first, flight_count;
+	Chunk      *probe; /* a copy of what was refused; NULL: no trouble */
+	bool        probe_in_flight;
+	Chunk      *ping; /* without keys, for messages that have none; NULL: none waits */
+	bool        ping_in_flight;
+} Node;
 
-/* A ring; capacity is a power of two or 0. */
-typedef struct TicketQueue
+typedef enum RoundPhase
 {
-	Ticket *tickets;
-	size_t  capacity, first, count;
-} TicketQueue;
-
-typedef struct Scan
-{
-	char      cursor[SCAN_CURSOR_BYTES];
-	MqBuffer  command; /* of a step */
-	bool      step_in_flight;
-	bool      at_end; /* the cursor is back at 0 */
-	ChunkList found; /* to be deleted */
-	size_t    found_in_flight;
-	int64_t   due_us; /* not before; 0: at once */
-	Backoff   pause;
-	char      problem[PROBLEM_BYTES];
-} Scan;
+	ROUND_NONE,     /* next: SCANNING */
+	ROUND_SCANNING, /* the head pattern; next: SCANNED, NONE */
+	ROUND_SCANNED   /* every node to its end, and what was found is deleted; next: SCANNING, NONE */
+} RoundPhase;
 
 struct Deletion
 {
 	DeletionOutput output;
 	char          *prefix;
+	MqBuffer       whole_key; /* with its prefix */
+	int64_t        second_delete_us;
+	bool           hurried;
+	int64_t        keep_us;
 
-	ChunkQueue   keys;
-	uint64_t     keys_done;    /* answered up to this chunk */
-	uint64_t     keys_touched; /* by the open ticket */
+	Node *nodes[DELETION_MAX_NODES]; /* NULL: free */
+	int   node_end;                  /* behind the last */
+
 	PatternQueue patterns;
-	uint64_t     patterns_done;
-	uint64_t     patterns_touched;
-	Scan         scan;
-	TicketQueue  on_keys;     /* in order of arrival */
-	TicketQueue  on_patterns; /* their keys are done */
-
-	SecondQueue second;
-	size_t      second_in_flight;
-
-	Command in_flight[DELETION_WINDOW];
-	size_t  flight_first, flight_count;
-
-	Chunk *probe; /* a copy of the refused one; NULL: no trouble */
+	RecentPattern *again; /* what the head is a copy of; NULL: it is a message's */
+	RoundPhase   phase;
+	Tickets      tickets;
+	uint32_t     open_ticket;  /* of the message that is being added */
+	uint32_t     round_ticket; /* waits for what the round found; never closed */
 
 	DeletionCounters counters;
 };
 
-/* ---- tickets ---- */
-
 static bool
-tickets_reserve(TicketQueue *queue, size_t count)
+has_many_nodes(const Deletion *deletion)
 {
-	size_t  capacity = queue->capacity == 0 ? 256 : queue->capacity;
-	Ticket *tickets;
-
-	if (count <= queue->capacity)
-		return true;
-	while (capacity < count)
-		capacity *= 2;
-	tickets = malloc(capacity * sizeof(Ticket));
-	if (tickets == NULL)
-		return false;
-	for (size_t i = 0; i < queue->count; i++)
-		tickets[i] = queue->tickets[(queue->first + i) & (queue->capacity - 1)];
-	free(queue->tickets);
-	queue->tickets = tickets;
-	queue->capacity = capacity;
-	queue->first = 0;
-	return true;
+	return deletion->output.owner != NULL;
 }
 
-/* There must be room. */
+/* ---- nodes ---- */
+
+/* Several share what one may hold. */
 static void
-tickets_push(TicketQueue *queue, Ticket ticket)
+share_memory(Deletion *deletion)
 {
-	queue->tickets[(queue->first + queue->count++) & (queue->capacity - 1)] = ticket;
+	size_t count = 0;
+
+	for (int i = 0; i < deletion->node_end; i++)
+		count += deletion->nodes[i] != NULL;
+	for (int i = 0; i < deletion->node_end; i++)
+	{
+		if (deletion->nodes[i] == NULL)
+			continue;
+		deletion->nodes[i]->second.max_bytes = SECOND_MAX_BYTES / count;
+		deletion->nodes[i]->recent.max_bytes = RECENT_MAX_BYTES / count;
+	}
 }
 
-static Ticket *
-tickets_head(TicketQueue *queue)
+int
+deletion_add_node(Deletion *deletion)
 {
-	return queue->count == 0 ? NULL : &queue->tickets[queue->first];
+	Node *node;
+	int   i = 0;
+
+	while (i < deletion->node_end && deletion->nodes[i] != NULL)
+		i++;
+	if (i == DELETION_MAX_NODES || (node = calloc(1, sizeof(*node))) == NULL)
+		return DELETION_NO_NODE;
+	node->index = i;
+	node->keys.form = has_many_nodes(deletion) ? CHUNK_SINGLY : CHUNK_TOGETHER;
+	node->second.delay_us = deletion->second_delete_us;
+	node->second.hurried = deletion->hurried;
+	node->recent.keep_us = deletion->keep_us;
+	scan_init(&node->scan, (uint64_t) (uintptr_t) node);
+	deletion->nodes[i] = node;
+	if (i == deletion->node_end)
+		deletion->node_end++;
+	share_memory(deletion);
+	return i;
 }
 
-static Ticket
-tickets_pop(TicketQueue *queue)
+void
+deletion_node_is_scanned(Deletion *deletion, int node, bool scanned)
 {
-	Ticket ticket = queue->tickets[queue->first];
-
-	queue->first = (queue->first + 1) & (queue->capacity - 1);
-	queue->count--;
-	return ticket;
+	deletion->nodes[node]->is_scanned = scanned;
 }
 
-/* ---- making and adding ---- */
+static void
+node_free(Node *node)
+{
+	scan_free(&node->scan, &node->keys);
+	chunk_release(&node->keys, node->probe);
+	chunk_release(&node->keys, node->ping);
+	second_free(&node->second, &node->keys);
+	recent_free(&node->recent, &node->keys);
+	chunks_free(&node->keys);
+	free(node);
+}
 
 Deletion *
 deletion_new(DeletionOutput output, const char *key_prefix, int64_t second_delete_us)
@@ -148,23 +166,70 @@ deletion_new(DeletionOutput output, const char *key_prefix, int64_t second_delet
 	if (deletion == NULL)
 		return NULL;
 	deletion->output = output;
-	deletion->second.delay_us = second_delete_us;
+	deletion->second_delete_us = second_delete_us;
+	deletion->open_ticket = TICKET_NONE;
+	tickets_init(&deletion->tickets);
+	deletion->round_ticket = tickets_open(&deletion->tickets);
 	deletion->prefix = strdup(key_prefix);
-	strcpy(deletion->scan.cursor, "0");
-	backoff_init(&deletion->scan.pause, SCAN_FIRST_PAUSE_US, SCAN_LONGEST_PAUSE_US,
-				 (uint64_t) (uintptr_t) deletion);
-	if (deletion->prefix != NULL && patterns_init(&deletion->patterns, deletion->prefix))
+	if (deletion->round_ticket != TICKET_NONE && deletion->prefix != NULL &&
+		patterns_init(&deletion->patterns, deletion->prefix) &&
+		deletion_add_node(deletion) == DELETION_NODE)
+	{
+		deletion->nodes[DELETION_NODE]->is_scanned = !has_many_nodes(deletion);
 		return deletion;
+	}
 	deletion_free(deletion);
 	return NULL;
+}
+
+/* Where a key waits. */
+static Node *
+owner_of(const Deletion *deletion, MqBytes whole_key)
+{
+	int node = deletion->output.owner(deletion->output.send_context, whole_key);
+
+	return deletion->nodes[node == DELETION_NO_NODE ? DELETION_NODE : node];
+}
+
+/* NULL: out of memory. */
+static Node *
+owner_of_new(Deletion *deletion, MqBytes key)
+{
+	MqBuffer *whole = &deletion->whole_key;
+	size_t    prefix_size;
+
+	if (!has_many_nodes(deletion))
+		return deletion->nodes[DELETION_NODE];
+	prefix_size = strlen(deletion->prefix);
+	if (prefix_size == 0)
+		return owner_of(deletion, key);
+	whole->size = 0;
+	if (mq_buffer_append(whole, deletion->prefix, prefix_size) != MQ_OK ||
+		mq_buffer_append(whole, key.data, key.size) != MQ_OK)
+		return NULL;
+	return owner_of(deletion, mq_bytes(whole->data, whole->size));
+}
+
+/* ---- adding ---- */
+
+static bool
+wait_for(Deletion *deletion, Waiters *waiters)
+{
+	if (deletion->open_ticket == TICKET_NONE)
+		deletion->open_ticket = tickets_open(&deletion->tickets);
+	return deletion->open_ticket != TICKET_NONE &&
+		   waiters_add(waiters, &deletion->tickets, deletion->open_ticket);
 }
 
 bool
 deletion_add_key(Deletion *deletion, MqBytes key)
 {
-	uint64_t seq;
+	Node  *node = owner_of_new(deletion, key);
+	Chunk *chunk;
 
-	switch (chunks_add(&deletion->keys, mq_bytes_of(deletion->prefix), key, &seq))
+	if (node == NULL)
+		return false;
+	switch (chunks_add(&node->keys, mq_bytes_of(deletion->prefix), key, &chunk))
 	{
 	case CHUNK_NOMEM:
 		return false;
@@ -174,99 +239,237 @@ deletion_add_key(Deletion *deletion, MqBytes key)
 	case CHUNK_ADDED:
 		break;
 	}
-	if (seq > deletion->keys_touched)
-		deletion->keys_touched = seq;
-	return true;
+	return wait_for(deletion, &chunk->waiters);
 }
 
 bool
 deletion_add_pattern(Deletion *deletion, MqBytes pattern)
 {
-	uint64_t seq = patterns_add(&deletion->patterns, pattern);
+	Pattern *waits = patterns_add(&deletion->patterns, pattern);
 
-	if (seq == 0)
-		return false;
-	if (seq > deletion->patterns_touched)
-		deletion->patterns_touched = seq;
+	return waits != NULL && wait_for(deletion, &waits->waiters);
+}
+
+/* The newest chunk that is not answered yet, a PING where there is none. NULL: out of memory. */
+static Chunk *
+newest_chunk(Node *node)
+{
+	if (node->keys.list.tail != NULL)
+		return node->keys.list.tail;
+	for (size_t i = node->flight_count; i-- > 0;)
+	{
+		const Command *command = &node->in_flight[(node->flight_first + i) % DELETION_WINDOW];
+
+		if (command->kind == COMMAND_KEYS && !command->orphan)
+			return command->chunk;
+	}
+	if (node->ping == NULL)
+		node->ping = chunk_get(&node->keys);
+	return node->ping;
+}
+
+/* A message without keys (a canary) tells how long those take that came before it, or Redis where
+ * none did. */
+static bool
+wait_for_those_before(Deletion *deletion)
+{
+	for (int i = 0; i < deletion->node_end; i++)
+	{
+		Chunk *chunk;
+
+		if (deletion->nodes[i] == NULL || !deletion->nodes[i]->is_scanned)
+			continue;
+		chunk = newest_chunk(deletion->nodes[i]);
+		if (chunk == NULL || !wait_for(deletion, &chunk->waiters))
+			return false;
+	}
 	return true;
 }
 
 bool
 deletion_close_ticket(Deletion *deletion, TagRef ref)
 {
-	Ticket ticket = {ref, deletion->keys_touched, deletion->patterns_touched};
-	size_t count = deletion->on_keys.count + deletion->on_patterns.count + 1;
-
-	if (!tickets_reserve(&deletion->on_keys, count) ||
-		!tickets_reserve(&deletion->on_patterns, count))
-		return false;
-	tickets_push(&deletion->on_keys, ticket);
-	deletion->keys_touched = 0;
-	deletion->patterns_touched = 0;
+	if (deletion->open_ticket == TICKET_NONE)
+	{
+		deletion->open_ticket = tickets_open(&deletion->tickets);
+		if (deletion->open_ticket == TICKET_NONE || !wait_for_those_before(deletion))
+			return false;
+	}
+	tickets_close(&deletion->tickets, deletion->open_ticket, ref);
+	deletion->open_ticket = TICKET_NONE;
 	return true;
 }
 
 bool
 deletion_next_done(Deletion *deletion, TagRef *ref)
 {
-	Ticket *head;
+	return tickets_next_done(&deletion->tickets, ref);
+}
 
-	while ((head = tickets_head(&deletion->on_keys)) != NULL &&
-		   head->keys_until <= deletion->keys_done)
+/* ---- keys that go elsewhere ---- */
+
+/* Its messages wait for it there too. false: out of memory. */
+static bool
+move_key(Deletion *deletion, const Chunk *from, size_t i, Node *to, ChunkForm form, int hops)
+{
+	Chunk *chunk = chunks_add_moved(&to->keys, form, hops, chunk_key(from, i));
+
+	deletion->counters.keys_moved++;
+	return chunk != NULL && waiters_copy(&chunk->waiters, &from->waiters, &deletion->tickets);
+}
+
+static bool
+move_all_keys(Deletion *deletion, const Chunk *from)
+{
+	for (size_t i = 0; i < from->count; i++)
+		if (!move_key(deletion, from, i, owner_of(deletion, chunk_key(from, i)), CHUNK_SINGLY, 0))
+			return false;
+	return true;
+}
+
+static bool
+belongs_to(const Deletion *deletion, const Chunk *chunk, const Node *node)
+{
+	for (size_t i = 0; i < chunk->count; i++)
+		if (owner_of(deletion, chunk_key(chunk, i)) != node)
+			return false;
+	return true;
+}
+
+/* What is to be deleted again goes where it belongs now. false: out of memory. */
+static bool
+reroute_again(Deletion *deletion, Node *node)
+{
+	ChunkList kept = {0};
+	Chunk    *chunk;
+	bool      fine = true;
+
+	while (fine && (chunk = recent_take(&node->recent)) != NULL)
 	{
-		Ticket ticket = tickets_pop(&deletion->on_keys);
+		bool stays = belongs_to(deletion, chunk, node);
 
-		if (ticket.patterns_until > deletion->patterns_done)
-		{
-			tickets_push(&deletion->on_patterns, ticket);
-			continue;
-		}
-		*ref = ticket.ref;
-		return true;
+		fine = stays || move_all_keys(deletion, chunk);
+		if (stays || !fine)
+			chunk_list_prepend(&kept, chunk);
+		else
+			chunk_release(&node->keys, chunk);
 	}
-	head = tickets_head(&deletion->on_patterns);
-	if (head == NULL || head->patterns_until > deletion->patterns_done)
+	while ((chunk = chunk_list_take(&kept)) != NULL)
+		recent_put_back(&node->recent, chunk);
+	return fine;
+}
+
+/* What waits here and belongs elsewhere goes there. false: out of memory, the rest stays. */
+static bool
+reroute_node(Deletion *deletion, Node *node)
+{
+	ChunkList waiting = {0}, kept = {0};
+	Chunk    *chunk;
+	bool      fine = true;
+
+	while ((chunk = chunks_take(&node->keys)) != NULL)
+		chunk_list_append(&waiting, chunk);
+	while ((chunk = chunk_list_take(&waiting)) != NULL)
+	{
+		if (fine && !belongs_to(deletion, chunk, node))
+		{
+			fine = move_all_keys(deletion, chunk);
+			if (fine)
+			{
+				waiters_end(&chunk->waiters, &deletion->tickets);
+				chunk_release(&node->keys, chunk);
+				continue;
+			}
+		}
+		chunk_list_prepend(&kept, chunk);
+	}
+	while ((chunk = chunk_list_take(&kept)) != NULL)
+		chunks_put_back(&node->keys, chunk);
+	return fine && reroute_again(deletion, node);
+}
+
+bool
+deletion_reroute(Deletion *deletion)
+{
+	bool fine = true;
+
+	for (int i = 0; i < deletion->node_end; i++)
+		if (deletion->nodes[i] != NULL)
+			fine &= reroute_node(deletion, deletion->nodes[i]);
+	return fine;
+}
+
+bool
+deletion_remove_node(Deletion *deletion, int index)
+{
+	Node          *node = deletion->nodes[index];
+	Chunk         *chunk;
+	RecentPattern *pattern;
+
+	deletion_lost(deletion, index);
+	/* Earlier than it should be, but deleted a second time. */
+	node->second.hurried = true;
+	while ((chunk = second_take(&node->second, 0)) != NULL)
+		chunks_put_back(&node->keys, chunk);
+	if (!reroute_node(deletion, node) || node->keys.list.head != NULL)
 		return false;
-	*ref = tickets_pop(&deletion->on_patterns).ref;
+	while ((pattern = recent_take_pattern(&node->recent)) != NULL)
+		recent_put_back_pattern(&deletion->nodes[DELETION_NODE]->recent, pattern);
+	if (node->ping != NULL)
+		waiters_end(&node->ping->waiters, &deletion->tickets);
+	if (node->in_round)
+		deletion_break_round(deletion);
+	deletion->nodes[index] = NULL;
+	node_free(node);
+	share_memory(deletion);
 	return true;
 }
 
 /* ---- sending ---- */
 
 static MqResult
-send_unlink(Deletion *deletion, Chunk *chunk)
+send_chunk(const Deletion *deletion, const Node *node, Chunk *chunk)
 {
-	return deletion->output.send(deletion->output.context, chunk_unlink(chunk));
+	return deletion->output.send(deletion->output.send_context, node->index,
+								 chunk_commands(chunk), chunk_answers(chunk));
 }
 
 static bool
-window_is_full(const Deletion *deletion)
+window_is_full(const Node *node)
 {
-	return deletion->flight_count == DELETION_WINDOW;
+	return node->flight_count == DELETION_WINDOW;
 }
 
 static void
-flight_push(Deletion *deletion, CommandKind kind, Chunk *chunk, int64_t now_us)
+flight_push(Deletion *deletion, Node *node, Command command)
 {
-	size_t i = (deletion->flight_first + deletion->flight_count++) % DELETION_WINDOW;
+	size_t i = (node->flight_first + node->flight_count++) % DELETION_WINDOW;
 
-	deletion->in_flight[i] = (Command){.kind = kind, .chunk = chunk, .sent_us = now_us};
-	if (kind == COMMAND_KEYS || kind == COMMAND_FOUND)
-		deletion->counters.keys_sent += chunk->count;
+	node->in_flight[i] = command;
+	if (command.kind == COMMAND_KEYS || command.kind == COMMAND_FOUND)
+		deletion->counters.keys_sent += command.chunk->count;
 }
 
 /* Of the chunks that a step found, those that fit. false: some are left. */
 static bool
-send_found(Deletion *deletion, int64_t now_us)
+send_found(Deletion *deletion, Node *node, int64_t now_us)
 {
-	Scan *scan = &deletion->scan;
+	ChunkList *found = &node->scan.found;
 
-	while (scan->found.head != NULL)
+	while (found->head != NULL)
 	{
-		if (window_is_full(deletion) || send_unlink(deletion, scan->found.head) != MQ_OK)
+		Waiters *waiters = &found->head->waiters;
+
+		if (window_is_full(node) ||
+			!waiters_add(waiters, &deletion->tickets, deletion->round_ticket))
 			return false;
-		scan->found_in_flight++;
-		flight_push(deletion, COMMAND_FOUND, chunk_list_take(&scan->found), now_us);
+		if (send_chunk(deletion, node, found->head) != MQ_OK)
+		{
+			waiters_end(waiters, &deletion->tickets);
+			return false;
+		}
+		flight_push(deletion, node,
+					(Command){.kind = COMMAND_FOUND, .chunk = chunk_list_take(found), .sent_us = now_us});
 	}
 	return true;
 }
@@ -274,340 +477,628 @@ send_found(Deletion *deletion, int64_t now_us)
 /* At most one step is in flight, and none before the last one's finds are sent: exact keys wait
  * for no more than that. */
 static void
-send_scan(Deletion *deletion, int64_t now_us)
+send_scan(Deletion *deletion, Node *node, int64_t now_us)
 {
-	Scan          *scan = &deletion->scan;
+	Scan          *scan = &node->scan;
 	const Pattern *pattern = patterns_head(&deletion->patterns);
-	MqBytes        words[] = {mq_bytes_of("SCAN"),  mq_bytes_of(scan->cursor),
-							  mq_bytes_of("MATCH"), {0},
-							  mq_bytes_of("COUNT"), mq_bytes_of(DELETION_SCAN_COUNT)};
+	MqBytes        command;
 
-	if (pattern == NULL || scan->step_in_flight || scan->at_end || now_us < scan->due_us ||
-		window_is_full(deletion))
+	if (pattern == NULL || deletion->phase != ROUND_SCANNING || !node->in_round ||
+		scan->step_in_flight || scan->at_end || now_us < scan->due_us || window_is_full(node))
 		return;
-	words[3] = pattern->bytes;
-	scan->command.size = 0;
-	if (!resp_append_command(&scan->command, words, sizeof(words) / sizeof(words[0])) ||
-		deletion->output.send(deletion->output.context,
-							  mq_bytes(scan->command.data, scan->command.size)) != MQ_OK)
+	command = scan_command(scan, pattern->bytes);
+	if (command.data == NULL ||
+		deletion->output.send(deletion->output.send_context, node->index, command, 1) != MQ_OK)
 		return;
 	patterns_begin(&deletion->patterns);
 	scan->step_in_flight = true;
-	flight_push(deletion, COMMAND_SCAN, NULL, now_us);
+	flight_push(deletion, node, (Command){.kind = COMMAND_SCAN, .sent_us = now_us});
 }
 
 static void
-send_keys(Deletion *deletion, int64_t now_us)
+send_keys(Deletion *deletion, Node *node, int64_t now_us)
 {
-	while (deletion->keys.list.head != NULL && !window_is_full(deletion))
+	while (node->keys.list.head != NULL && !window_is_full(node))
 	{
-		if (send_unlink(deletion, deletion->keys.list.head) != MQ_OK)
+		if (send_chunk(deletion, node, node->keys.list.head) != MQ_OK)
 			return;
-		flight_push(deletion, COMMAND_KEYS, chunks_take(&deletion->keys), now_us);
+		flight_push(deletion, node, (Command){.kind = COMMAND_KEYS,
+											  .chunk = chunks_take(&node->keys),
+											  .sent_us = now_us});
 	}
 }
 
 static bool
-second_has_room(const Deletion *deletion)
+second_has_room(const Node *node)
 {
-	return !window_is_full(deletion) && deletion->second_in_flight < DELETION_SECOND_WINDOW;
+	return !window_is_full(node) && node->second_in_flight < DELETION_SECOND_WINDOW;
 }
 
 static void
-send_second(Deletion *deletion, int64_t now_us)
+send_second(Deletion *deletion, Node *node, int64_t now_us)
 {
 	Chunk *chunk;
 
-	while (second_has_room(deletion) &&
-		   (chunk = second_take(&deletion->second, now_us)) != NULL)
+	while (second_has_room(node) && (chunk = second_take(&node->second, now_us)) != NULL)
 	{
-		if (send_unlink(deletion, chunk) != MQ_OK)
+		if (send_chunk(deletion, node, chunk) != MQ_OK)
 		{
-			second_put_back(&deletion->second, chunk);
+			second_put_back(&node->second, chunk);
 			return;
 		}
-		deletion->second_in_flight++;
+		node->second_in_flight++;
 		deletion->counters.keys_again += chunk->count;
-		flight_push(deletion, COMMAND_SECOND, chunk, now_us);
+		flight_push(deletion, node,
+					(Command){.kind = COMMAND_SECOND, .chunk = chunk, .sent_us = now_us});
 	}
 }
 
-void
-deletion_send(Deletion *deletion, int64_t now_us)
+static void
+send_again(Deletion *deletion, Node *node, int64_t now_us)
 {
-	if (deletion->probe != NULL)
+	Chunk *chunk;
+
+	while (!window_is_full(node) && node->again_in_flight < DELETION_AGAIN_WINDOW &&
+		   (chunk = recent_take(&node->recent)) != NULL)
 	{
-		if (deletion->flight_count == 0 && send_unlink(deletion, deletion->probe) == MQ_OK)
-			flight_push(deletion, COMMAND_PROBE, NULL, now_us);
+		if (send_chunk(deletion, node, chunk) != MQ_OK)
+		{
+			recent_put_back(&node->recent, chunk);
+			return;
+		}
+		node->again_in_flight++;
+		flight_push(deletion, node,
+					(Command){.kind = COMMAND_AGAIN, .chunk = chunk, .sent_us = now_us});
+	}
+}
+
+/* A pattern that was scanned on another server waits behind those of messages. */
+static void
+queue_pattern_again(Deletion *deletion)
+{
+	size_t prefix_size = strlen(deletion->patterns.prefix);
+	Node  *node = NULL;
+
+	if (patterns_head(&deletion->patterns) != NULL)
+		return;
+	for (int i = 0; i < deletion->node_end && deletion->again == NULL; i++)
+	{
+		node = deletion->nodes[i];
+		if (node != NULL)
+			deletion->again = recent_take_pattern(&node->recent);
+	}
+	if (deletion->again == NULL ||
+		patterns_add(&deletion->patterns, mq_bytes(deletion->again->bytes.data + prefix_size,
+												   deletion->again->bytes.size - prefix_size)) != NULL)
+		return;
+	recent_put_back_pattern(&node->recent, deletion->again);
+	deletion->again = NULL;
+}
+
+static void
+send_probe(Deletion *deletion, Node *node, int64_t now_us)
+{
+	if (node->probe_in_flight || window_is_full(node) ||
+		send_chunk(deletion, node, node->probe) != MQ_OK)
+		return;
+	node->probe_in_flight = true;
+	flight_push(deletion, node,
+				(Command){.kind = COMMAND_PROBE, .chunk = node->probe, .sent_us = now_us});
+}
+
+static void
+send_ping(Deletion *deletion, Node *node, int64_t now_us)
+{
+	if (node->ping == NULL || node->ping_in_flight || window_is_full(node) ||
+		deletion->output.send(deletion->output.send_context, node->index, mq_bytes_of(PING), 1) != MQ_OK)
+		return;
+	node->ping_in_flight = true;
+	flight_push(deletion, node,
+				(Command){.kind = COMMAND_PING, .chunk = node->ping, .sent_us = now_us});
+}
+
+void
+deletion_send(Deletion *deletion, int index, int64_t now_us)
+{
+	Node *node = deletion->nodes[index];
+
+	if (node->probe != NULL)
+	{
+		send_probe(deletion, node, now_us);
 		return;
 	}
-	if (send_found(deletion, now_us))
-		send_scan(deletion, now_us);
-	send_second(deletion, now_us);
-	send_keys(deletion, now_us);
+	queue_pattern_again(deletion);
+	if (!has_many_nodes(deletion) && deletion->phase == ROUND_NONE &&
+		patterns_head(&deletion->patterns) != NULL)
+		deletion_begin_round(deletion);
+	if (send_found(deletion, node, now_us))
+		send_scan(deletion, node, now_us);
+	send_again(deletion, node, now_us);
+	send_second(deletion, node, now_us);
+	send_keys(deletion, node, now_us);
+	send_ping(deletion, node, now_us);
+}
+
+MqResult
+deletion_ask(Deletion *deletion, int index, MqBytes command, uint64_t question, int64_t now_us)
+{
+	Node    *node = deletion->nodes[index];
+	MqResult result;
+
+	if (window_is_full(node))
+		return MQ_FULL;
+	result = deletion->output.send(deletion->output.send_context, index, command, 1);
+	if (result == MQ_OK)
+		flight_push(deletion, node,
+					(Command){.kind = COMMAND_ASKED, .question = question, .sent_us = now_us});
+	return result;
+}
+
+/* ---- rounds of patterns ---- */
+
+/* Is every node at its end, and everything found deleted? */
+static void
+mind_round(Deletion *deletion)
+{
+	if (deletion->phase != ROUND_SCANNING ||
+		tickets_holds(&deletion->tickets, deletion->round_ticket) > 0)
+		return;
+	for (int i = 0; i < deletion->node_end; i++)
+	{
+		const Node *node = deletion->nodes[i];
+
+		if (node != NULL && node->in_round && (!node->scan.at_end || node->scan.found.head != NULL))
+			return;
+	}
+	deletion->phase = ROUND_SCANNED;
+	if (!has_many_nodes(deletion))
+		deletion_end_pattern(deletion);
+}
+
+bool
+deletion_wants_survey(const Deletion *deletion)
+{
+	return has_many_nodes(deletion) && deletion->phase != ROUND_SCANNING &&
+		   patterns_head(&deletion->patterns) != NULL;
+}
+
+bool
+deletion_round_is_over(const Deletion *deletion)
+{
+	return deletion->phase == ROUND_SCANNED;
+}
+
+static void
+stop_round(Deletion *deletion)
+{
+	for (int i = 0; i < deletion->node_end; i++)
+	{
+		Node *node = deletion->nodes[i];
+
+		if (node == NULL)
+			continue;
+		/* A step whose answer is still to come must not be taken for one of the next round. */
+		for (size_t j = 0; j < node->flight_count; j++)
+		{
+			Command *command = &node->in_flight[(node->flight_first + j) % DELETION_WINDOW];
+
+			if (command->kind == COMMAND_SCAN)
+				command->orphan = true;
+		}
+		scan_restart(&node->scan, &node->keys);
+		node->in_round = false;
+	}
+	deletion->phase = ROUND_NONE;
+}
+
+void
+deletion_begin_round(Deletion *deletion)
+{
+	stop_round(deletion);
+	for (int i = 0; i < deletion->node_end; i++)
+		if (deletion->nodes[i] != NULL)
+			deletion->nodes[i]->in_round = deletion->nodes[i]->is_scanned;
+	deletion->phase = ROUND_SCANNING;
+}
+
+void
+deletion_break_round(Deletion *deletion)
+{
+	if (deletion->phase != ROUND_NONE)
+		stop_round(deletion);
+}
+
+void
+deletion_end_pattern(Deletion *deletion)
+{
+	Pattern *pattern = patterns_head(&deletion->patterns);
+
+	for (int i = 0; i < deletion->node_end; i++)
+		if (deletion->nodes[i] != NULL && deletion->nodes[i]->in_round)
+			recent_add_pattern(&deletion->nodes[i]->recent, pattern->bytes);
+	waiters_end(&pattern->waiters, &deletion->tickets);
+	deletion->counters.patterns++;
+	patterns_remove_head(&deletion->patterns);
+	free(deletion->again);
+	deletion->again = NULL;
+	stop_round(deletion);
 }
 
 /* ---- replies ---- */
 
+static Command *
+flight_head(Node *node)
+{
+	return &node->in_flight[node->flight_first];
+}
+
 static Command
-flight_pop(Deletion *deletion)
+flight_pop(Deletion *deletion, Node *node, int64_t now_us)
 {
-	Command command = deletion->in_flight[deletion->flight_first];
+	Command command = *flight_head(node);
 
-	deletion->flight_first = (deletion->flight_first + 1) % DELETION_WINDOW;
-	deletion->flight_count--;
+	node->flight_first = (node->flight_first + 1) % DELETION_WINDOW;
+	node->flight_count--;
+	histogram_add(&deletion->counters.round_trip, now_us - command.sent_us);
 	return command;
-}
-
-/* Is the head pattern scanned to its end, and everything found deleted? */
-static void
-finish_pattern(Deletion *deletion)
-{
-	Scan *scan = &deletion->scan;
-
-	if (!scan->at_end || scan->found.head != NULL || scan->found_in_flight > 0)
-		return;
-	deletion->patterns_done = patterns_head(&deletion->patterns)->seq;
-	deletion->counters.patterns++;
-	patterns_remove_head(&deletion->patterns);
-	scan->at_end = false;
-}
-
-static bool
-scan_add_found(Deletion *deletion, MqBytes key)
-{
-	Scan  *scan = &deletion->scan;
-	Chunk *chunk = scan->found.tail;
-
-	if (chunk == NULL || !chunk_has_room(chunk, key.size))
-	{
-		chunk = chunk_get(&deletion->keys);
-		if (chunk == NULL)
-			return false;
-		chunk_list_append(&scan->found, chunk);
-	}
-	return chunk_append(chunk, mq_bytes(NULL, 0), key);
-}
-
-/* From the start again: the next step may be on another connection. */
-static void
-scan_restart(Deletion *deletion)
-{
-	Scan *scan = &deletion->scan;
-
-	chunk_list_release(&scan->found, &deletion->keys);
-	strcpy(scan->cursor, "0");
-	scan->at_end = false;
-	scan->step_in_flight = false;
-	scan->found_in_flight = 0;
-}
-
-/* Cursor and keys, as SCAN answers. */
-static bool
-take_step(Deletion *deletion, const redisReply *reply)
-{
-	Scan             *scan = &deletion->scan;
-	const redisReply *cursor, *keys;
-
-	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
-		return false;
-	cursor = reply->element[0];
-	keys = reply->element[1];
-	if (cursor->type != REDIS_REPLY_STRING || cursor->len >= SCAN_CURSOR_BYTES ||
-		keys->type != REDIS_REPLY_ARRAY)
-		return false;
-	for (size_t i = 0; i < keys->elements; i++)
-	{
-		const redisReply *key = keys->element[i];
-
-		if (key->type != REDIS_REPLY_STRING || !scan_add_found(deletion, mq_bytes(key->str, key->len)))
-			return false;
-	}
-	memcpy(scan->cursor, cursor->str, cursor->len);
-	scan->cursor[cursor->len] = '\0';
-	scan->at_end = strcmp(scan->cursor, "0") == 0;
-	return true;
 }
 
 /* A refused SCAN (an ACL without it, say) holds its patterns only: exact keys go on. */
 static void
-scan_answered(Deletion *deletion, const redisReply *reply, int64_t now_us)
+step_answered(Deletion *deletion, Node *node, const redisReply *reply, int64_t now_us)
 {
-	Scan *scan = &deletion->scan;
-
-	scan->step_in_flight = false;
-	if (take_step(deletion, reply))
-	{
-		scan->problem[0] = '\0';
-		backoff_reset(&scan->pause);
-		scan->due_us = 0;
-		finish_pattern(deletion);
-		return;
-	}
-	refusal_describe(scan->problem, PROBLEM_BYTES, reply, "SCAN");
-	scan_restart(deletion);
-	scan->due_us = now_us + backoff_next_us(&scan->pause);
+	if (!flight_pop(deletion, node, now_us).orphan &&
+		scan_answered(&node->scan, &node->keys, reply, now_us))
+		mind_round(deletion);
 }
 
 static void
-tell_deleted(const Deletion *deletion, const Chunk *chunk)
+tell_deleted(const Deletion *deletion, const Chunk *chunk, size_t answer)
 {
-	if (deletion->output.deleted == NULL || chunk == NULL)
+	size_t first = chunk_key_of_answer(chunk, answer);
+	size_t end = chunk->form == CHUNK_TOGETHER ? chunk->count : first + 1;
+
+	if (deletion->output.deleted == NULL)
 		return;
-	for (size_t i = 0; i < chunk->count; i++)
+	for (size_t i = first; i < end; i++)
 		deletion->output.deleted(deletion->output.context, chunk_key(chunk, i));
 }
 
+/* Its last answer has come. */
 static void
-unlink_answered(Deletion *deletion, const Command *command, const redisReply *reply,
-				int64_t now_us)
+chunk_answered(Deletion *deletion, Node *node, int64_t now_us)
 {
-	tell_deleted(deletion, command->chunk);
-	deletion->counters.keys_deleted += reply->integer > 0 ? (uint64_t) reply->integer : 0;
-	if (!command->orphan && command->kind == COMMAND_KEYS)
-		deletion->keys_done = command->chunk->seq;
-	if (!command->orphan && command->kind == COMMAND_FOUND)
+	Command command = flight_pop(deletion, node, now_us);
+
+	waiters_end(&command.chunk->waiters, &deletion->tickets);
+	if (command.kind != COMMAND_PROBE)
+		recent_add(&node->recent, &node->keys, command.chunk);
+	switch (command.kind)
 	{
-		deletion->scan.found_in_flight--;
-		finish_pattern(deletion);
+	case COMMAND_KEYS:
+	case COMMAND_FOUND:
+		second_add(&node->second, &node->keys, command.chunk, now_us);
+		break;
+	case COMMAND_SECOND:
+		node->second_in_flight--;
+		chunk_release(&node->keys, command.chunk);
+		break;
+	case COMMAND_AGAIN:
+		node->again_in_flight--;
+		chunk_release(&node->keys, command.chunk);
+		break;
+	case COMMAND_PROBE:
+		chunk_release(&node->keys, node->probe);
+		node->probe = NULL;
+		node->probe_in_flight = false;
+		break;
+	case COMMAND_PING:
+	case COMMAND_SCAN:
+	case COMMAND_ASKED:
+		assert(false);
 	}
-	if (command->kind == COMMAND_PROBE)
-	{
-		chunk_release(&deletion->keys, deletion->probe);
-		deletion->probe = NULL;
-	}
-	if (command->kind == COMMAND_SECOND)
-		deletion->second_in_flight--;
-	if (command->kind == COMMAND_KEYS || command->kind == COMMAND_FOUND)
-		second_add(&deletion->second, &deletion->keys, command->chunk, now_us);
-	else
-		chunk_release(&deletion->keys, command->chunk);
+	mind_round(deletion);
 }
 
 /* Remembers what was refused, to try just that until it is taken. Out of memory: without a probe
  * the whole work is tried again instead. */
 static void
-keep_probe(Deletion *deletion, const Chunk *chunk)
+keep_probe(Node *node, const Command *command)
 {
-	Chunk *probe = chunk_get(&deletion->keys);
-	bool   fine = probe != NULL;
+	const Chunk *chunk = command->chunk;
+	size_t       first = chunk_key_of_answer(chunk, command->answered);
+	size_t       end = chunk->form == CHUNK_TOGETHER ? chunk->count : first + 1;
+	Chunk       *probe = chunk_get(&node->keys);
+	bool         fine = probe != NULL;
 
-	for (size_t i = 0; fine && i < chunk->count; i++)
+	for (size_t i = first; fine && i < end; i++)
 		fine = chunk_append(probe, mq_bytes(NULL, 0), chunk_key(chunk, i));
 	if (!fine)
 	{
-		chunk_release(&deletion->keys, probe);
+		chunk_release(&node->keys, probe);
 		probe = NULL;
 	}
-	chunk_release(&deletion->keys, deletion->probe);
-	deletion->probe = probe;
+	chunk_release(&node->keys, node->probe);
+	node->probe = probe;
 }
 
 /* It stays in flight: deletion_lost puts it back with the others. */
 static DeletionVerdict
-unlink_refused(Deletion *deletion, const Command *command, const redisReply *reply, char *error)
+unlink_refused(Node *node, const Command *command, const redisReply *reply, char *error)
 {
-	refusal_describe(error, PROBLEM_BYTES, reply, "UNLINK");
+	bool asking = chunk_answer_is_asking(command->chunk, command->answered);
+
+	refusal_describe(error, PROBLEM_BYTES, reply, asking ? "ASKING" : "UNLINK");
 	if (command->kind != COMMAND_PROBE)
-		keep_probe(deletion, command->chunk);
+		keep_probe(node, command);
 	return reply->type == REDIS_REPLY_ERROR ? refusal_classify(reply->str, reply->len)
 											: DELETION_PASSING;
 }
 
-DeletionVerdict
-deletion_reply(Deletion *deletion, const struct redisReply *reply, int64_t now_us, char *error)
+/* Sends the key where the node says it is. false: it says nothing of the kind, or too often. */
+static bool
+follow(Deletion *deletion, const Node *node, const Command *command, const redisReply *reply)
 {
-	Command *head = &deletion->in_flight[deletion->flight_first];
-	Command  command;
+	bool asking = false;
+	int  hops = command->chunk->hops + 1;
+	int  to;
 
-	if (deletion->flight_count == 0)
+	if (reply->type != REDIS_REPLY_ERROR || !has_many_nodes(deletion) || hops > DELETION_MAX_HOPS)
+		return false;
+	to = deletion->output.redirected(deletion->output.send_context, node->index,
+									 mq_bytes(reply->str, reply->len), &asking);
+	if (to == DELETION_NO_NODE)
+		return false;
+	if (command->orphan || command->kind == COMMAND_PROBE)
+		return true;
+	return move_key(deletion, command->chunk, chunk_key_of_answer(command->chunk, command->answered),
+					deletion->nodes[to], asking ? CHUNK_ASKING : CHUNK_SINGLY, hops);
+}
+
+static DeletionVerdict
+unlink_answered(Deletion *deletion, Node *node, const redisReply *reply, int64_t now_us,
+				char *error)
+{
+	Command *command = flight_head(node);
+
+	if (chunk_answer_is_asking(command->chunk, command->answered))
+	{
+		if (reply->type != REDIS_REPLY_STATUS)
+			return unlink_refused(node, command, reply, error);
+	}
+	else if (reply->type == REDIS_REPLY_INTEGER)
+	{
+		tell_deleted(deletion, command->chunk, command->answered);
+		deletion->counters.keys_deleted += reply->integer > 0 ? (uint64_t) reply->integer : 0;
+	}
+	else if (!follow(deletion, node, command, reply))
+		return unlink_refused(node, command, reply, error);
+	if (++command->answered == chunk_answers(command->chunk))
+		chunk_answered(deletion, node, now_us);
+	return DELETION_DONE;
+}
+
+/* Refused, it stays in flight, too. */
+static DeletionVerdict
+ping_answered(Deletion *deletion, Node *node, const redisReply *reply, int64_t now_us, char *error)
+{
+	if (reply->type != REDIS_REPLY_STATUS)
+	{
+		refusal_describe(error, PROBLEM_BYTES, reply, "PING");
+		return reply->type == REDIS_REPLY_ERROR ? refusal_classify(reply->str, reply->len)
+												: DELETION_PASSING;
+	}
+	(void) flight_pop(deletion, node, now_us);
+	waiters_end(&node->ping->waiters, &deletion->tickets);
+	chunk_release(&node->keys, node->ping);
+	node->ping = NULL;
+	node->ping_in_flight = false;
+	return DELETION_DONE;
+}
+
+DeletionVerdict
+deletion_reply(Deletion *deletion, int index, const struct redisReply *reply, int64_t now_us,
+			   char *error)
+{
+	Node *node = deletion->nodes[index];
+
+	if (node->flight_count == 0)
 	{
 		snprintf(error, PROBLEM_BYTES, "an answer nobody asked for");
 		return DELETION_PASSING;
 	}
-	if (head->kind != COMMAND_SCAN && reply->type != REDIS_REPLY_INTEGER)
-		return unlink_refused(deletion, head, reply, error);
-	command = flight_pop(deletion);
-	histogram_add(&deletion->counters.round_trip, now_us - command.sent_us);
-	if (command.kind != COMMAND_SCAN)
-		unlink_answered(deletion, &command, reply, now_us);
-	else if (!command.orphan)
-		scan_answered(deletion, reply, now_us);
+	switch (flight_head(node)->kind)
+	{
+	case COMMAND_KEYS:
+	case COMMAND_FOUND:
+	case COMMAND_SECOND:
+	case COMMAND_AGAIN:
+	case COMMAND_PROBE:
+		return unlink_answered(deletion, node, reply, now_us, error);
+	case COMMAND_PING:
+		return ping_answered(deletion, node, reply, now_us, error);
+	case COMMAND_SCAN:
+		step_answered(deletion, node, reply, now_us);
+		break;
+	case COMMAND_ASKED:
+		return deletion->output.answered(deletion->output.send_context, index,
+										 flight_pop(deletion, node, now_us).question, reply, error);
+	}
 	return DELETION_DONE;
 }
 
-void
-deletion_lost(Deletion *deletion)
-{
-	while (deletion->flight_count > 0)
-	{
-		size_t   last = (deletion->flight_first + --deletion->flight_count) % DELETION_WINDOW;
-		Command *command = &deletion->in_flight[last];
+/* ---- losing and forgetting ---- */
 
-		if (command->kind == COMMAND_KEYS && !command->orphan)
-			chunks_put_back(&deletion->keys, command->chunk);
-		else if (command->kind == COMMAND_SECOND)
-			second_put_back(&deletion->second, command->chunk);
-		else
-			chunk_release(&deletion->keys, command->chunk);
+static void
+command_lost(Deletion *deletion, Node *node, const Command *command)
+{
+	switch (command->kind)
+	{
+	case COMMAND_KEYS:
+		if (!command->orphan)
+		{
+			chunks_put_back(&node->keys, command->chunk);
+			return;
+		}
+		chunk_release(&node->keys, command->chunk);
+		break;
+	case COMMAND_FOUND: /* to be found again */
+		waiters_end(&command->chunk->waiters, &deletion->tickets);
+		chunk_release(&node->keys, command->chunk);
+		break;
+	case COMMAND_SECOND:
+		second_put_back(&node->second, command->chunk);
+		break;
+	case COMMAND_AGAIN:
+		recent_put_back(&node->recent, command->chunk);
+		break;
+	case COMMAND_PROBE:
+	case COMMAND_PING:
+	case COMMAND_SCAN:
+	case COMMAND_ASKED:
+		break;
 	}
-	deletion->second_in_flight = 0;
-	scan_restart(deletion);
-	deletion->scan.due_us = 0;
+}
+
+void
+deletion_lost(Deletion *deletion, int index)
+{
+	Node *node = deletion->nodes[index];
+
+	while (node->flight_count > 0)
+	{
+		size_t last = (node->flight_first + --node->flight_count) % DELETION_WINDOW;
+
+		command_lost(deletion, node, &node->in_flight[last]);
+	}
+	node->second_in_flight = 0;
+	node->again_in_flight = 0;
+	node->probe_in_flight = false;
+	node->ping_in_flight = false;
+	recent_again(&node->recent);
+	scan_restart(&node->scan, &node->keys);
+	node->scan.due_us = 0;
+}
+
+void
+deletion_keep_recent(Deletion *deletion, int64_t keep_us)
+{
+	deletion->keep_us = keep_us;
+	for (int i = 0; i < deletion->node_end; i++)
+		if (deletion->nodes[i] != NULL)
+			deletion->nodes[i]->recent.keep_us = keep_us;
+}
+
+void
+deletion_replicas(Deletion *deletion, int index, const Role *role, bool replicated, int64_t now_us)
+{
+	Node *node = deletion->nodes[index];
+
+	recent_role(&node->recent, &node->keys, role->offset, replicated, role->acknowledged, now_us);
+}
+
+bool
+deletion_keeps_recent(const Deletion *deletion, int node)
+{
+	return recent_has_kept(&deletion->nodes[node]->recent);
+}
+
+bool
+deletion_has_again(const Deletion *deletion)
+{
+	for (int i = 0; i < deletion->node_end; i++)
+	{
+		const Node *node = deletion->nodes[i];
+
+		if (node != NULL && (recent_has_again(&node->recent) || node->again_in_flight > 0))
+			return true;
+	}
+	return deletion->again != NULL;
 }
 
 void
 deletion_hurry(Deletion *deletion)
 {
-	deletion->second.hurried = true;
+	deletion->hurried = true;
+	for (int i = 0; i < deletion->node_end; i++)
+		if (deletion->nodes[i] != NULL)
+			deletion->nodes[i]->second.hurried = true;
 }
 
 bool
 deletion_has_second(const Deletion *deletion)
 {
-	return deletion->second.list.head != NULL || deletion->second_in_flight > 0;
+	for (int i = 0; i < deletion->node_end; i++)
+	{
+		const Node *node = deletion->nodes[i];
+
+		if (node != NULL && (node->second.list.head != NULL || node->second_in_flight > 0))
+			return true;
+	}
+	return false;
+}
+
+static void
+node_forget(Node *node)
+{
+	for (size_t i = 0; i < node->flight_count; i++)
+	{
+		Command *command = &node->in_flight[(node->flight_first + i) % DELETION_WINDOW];
+
+		command->orphan = true;
+		if (command->chunk != NULL)
+			waiters_forget(&command->chunk->waiters);
+	}
+	if (node->ping != NULL)
+		waiters_forget(&node->ping->waiters);
+	chunks_clear(&node->keys);
+	scan_forgive(&node->scan);
 }
 
 void
 deletion_forget(Deletion *deletion)
 {
-	deletion->on_keys.count = 0;
-	deletion->on_patterns.count = 0;
-	deletion->keys_touched = 0;
-	deletion->patterns_touched = 0;
-	for (size_t i = 0; i < deletion->flight_count; i++)
-		deletion->in_flight[(deletion->flight_first + i) % DELETION_WINDOW].orphan = true;
-	chunks_clear(&deletion->keys);
-	scan_restart(deletion);
-	deletion->scan.problem[0] = '\0';
-	deletion->scan.due_us = 0;
+	for (int i = 0; i < deletion->node_end; i++)
+		if (deletion->nodes[i] != NULL)
+			node_forget(deletion->nodes[i]);
+	stop_round(deletion);
 	patterns_clear(&deletion->patterns);
+	if (deletion->again != NULL)
+		recent_put_back_pattern(&deletion->nodes[DELETION_NODE]->recent, deletion->again);
+	deletion->again = NULL;
+	tickets_clear(&deletion->tickets);
+	deletion->open_ticket = TICKET_NONE;
+	deletion->round_ticket = tickets_open(&deletion->tickets); /* there is a slot */
 }
 
 /* ---- asking ---- */
 
 bool
-deletion_is_troubled(const Deletion *deletion)
+deletion_is_troubled(const Deletion *deletion, int node)
 {
-	return deletion->probe != NULL;
+	return deletion->nodes[node]->probe != NULL;
 }
 
 const char *
 deletion_scan_problem(const Deletion *deletion)
 {
-	return deletion->scan.problem;
+	for (int i = 0; i < deletion->node_end; i++)
+		if (deletion->nodes[i] != NULL && deletion->nodes[i]->scan.problem[0] != '\0')
+			return deletion->nodes[i]->scan.problem;
+	return "";
 }
 
 int64_t
-deletion_due_us(const Deletion *deletion)
+deletion_due_us(const Deletion *deletion, int index)
 {
-	const Scan *scan = &deletion->scan;
+	const Node *node = deletion->nodes[index];
+	const Scan *scan = &node->scan;
 	int64_t     due_us = INT64_MAX;
 
-	if (deletion->probe != NULL)
+	if (node->probe != NULL)
 		return due_us;
-	if (second_has_room(deletion))
-		due_us = second_due_us(&deletion->second);
+	if (second_has_room(node))
+		due_us = second_due_us(&node->second);
 	if (scan->due_us > 0 && scan->due_us < due_us && !scan->step_in_flight &&
 		patterns_head(&deletion->patterns) != NULL)
 		due_us = scan->due_us;
@@ -617,13 +1108,18 @@ deletion_due_us(const Deletion *deletion)
 size_t
 deletion_waiting_bytes(const Deletion *deletion)
 {
-	return deletion->keys.held_bytes + deletion->patterns.held_bytes;
+	size_t bytes = deletion->patterns.held_bytes;
+
+	for (int i = 0; i < deletion->node_end; i++)
+		if (deletion->nodes[i] != NULL)
+			bytes += deletion->nodes[i]->keys.held_bytes;
+	return bytes;
 }
 
 size_t
-deletion_in_flight(const Deletion *deletion)
+deletion_in_flight(const Deletion *deletion, int node)
 {
-	return deletion->flight_count;
+	return deletion->nodes[node]->flight_count;
 }
 
 const DeletionCounters *
@@ -637,15 +1133,18 @@ deletion_free(Deletion *deletion)
 {
 	if (deletion == NULL)
 		return;
-	deletion_forget(deletion);
-	deletion_lost(deletion);
-	chunk_release(&deletion->keys, deletion->probe);
-	second_free(&deletion->second, &deletion->keys);
-	chunks_free(&deletion->keys);
+	if (deletion->round_ticket != TICKET_NONE)
+		deletion_forget(deletion);
+	for (int i = 0; i < deletion->node_end; i++)
+	{
+		if (deletion->nodes[i] == NULL)
+			continue;
+		deletion_lost(deletion, i);
+		node_free(deletion->nodes[i]);
+	}
 	patterns_free(&deletion->patterns);
-	mq_buffer_free(&deletion->scan.command);
-	free(deletion->on_keys.tickets);
-	free(deletion->on_patterns.tickets);
+	tickets_free(&deletion->tickets);
+	mq_buffer_free(&deletion->whole_key);
 	free(deletion->prefix);
 	free(deletion);
 }

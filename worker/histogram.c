@@ -5,7 +5,6 @@
 #include "worker/histogram.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 /* From a round trip through a local socket to an evening without a broker. */
@@ -38,6 +37,32 @@ histogram_add(Histogram *histogram, int64_t value_us)
 	histogram->sum_us += (uint64_t) value_us;
 }
 
+static uint64_t
+newest_count(const Histogram *histogram)
+{
+	return histogram->count < HISTOGRAM_RECENT ? histogram->count : HISTOGRAM_RECENT;
+}
+
+void
+histogram_join(Histogram *sum, const Histogram *const *parts, size_t count)
+{
+	uint64_t joined = 0;
+
+	for (size_t i = 0; i < count; i++)
+	{
+		for (size_t bucket = 0; bucket <= HISTOGRAM_BUCKETS; bucket++)
+			sum->counts[bucket] += parts[i]->counts[bucket];
+		sum->count += parts[i]->count;
+		sum->sum_us += parts[i]->sum_us;
+	}
+	/* Backwards from the newest, so that they end where count says. */
+	for (uint64_t age = 0; age < HISTOGRAM_RECENT; age++)
+		for (size_t i = 0; i < count && joined < HISTOGRAM_RECENT; i++)
+			if (age < newest_count(parts[i]))
+				sum->recent_us[(sum->count - ++joined) % HISTOGRAM_RECENT] =
+					parts[i]->recent_us[(parts[i]->count - 1 - age) % HISTOGRAM_RECENT];
+}
+
 static int
 compare(const void *a, const void *b)
 {
@@ -48,15 +73,26 @@ compare(const void *a, const void *b)
 }
 
 int64_t
-histogram_quantile_us(const Histogram *histogram, double share)
+histogram_quantile_of_newest_us(const Histogram *histogram, uint64_t count, double share)
 {
 	uint32_t sorted[HISTOGRAM_RECENT];
-	size_t   count = histogram->count < HISTOGRAM_RECENT ? histogram->count : HISTOGRAM_RECENT;
-	size_t   rank = (size_t) (share * (double) count);
+	size_t   rank;
 
+	if (count > HISTOGRAM_RECENT)
+		count = HISTOGRAM_RECENT;
+	if (count > histogram->count)
+		count = histogram->count;
 	if (count == 0)
 		return -1;
-	memcpy(sorted, histogram->recent_us, count * sizeof(sorted[0]));
+	for (size_t i = 0; i < count; i++)
+		sorted[i] = histogram->recent_us[(histogram->count - 1 - i) % HISTOGRAM_RECENT];
 	qsort(sorted, count, sizeof(sorted[0]), compare);
+	rank = (size_t) (share * (double) count);
 	return sorted[rank < count ? rank : count - 1];
+}
+
+int64_t
+histogram_quantile_us(const Histogram *histogram, double share)
+{
+	return histogram_quantile_of_newest_us(histogram, HISTOGRAM_RECENT, share);
 }

@@ -31,7 +31,13 @@ int64_t wall_clock_us(void);
 /* Negative values count as 0: clocks of two machines differ. */
 void histogram_add(Histogram *histogram, int64_t value_us);
 
+/* Puts the sum of several into an empty one: of the newest values as many of each. */
+void histogram_join(Histogram *sum, const Histogram *const *parts, size_t count);
+
 /* The value below which this share (0 to 1) of the newest HISTOGRAM_RECENT lies; -1: no value. */
 int64_t histogram_quantile_us(const Histogram *histogram, double share);
+
+/* The same of the newest count values alone, where fewer are wanted. */
+int64_t histogram_quantile_of_newest_us(const Histogram *histogram, uint64_t count, double share);
 
 #endif

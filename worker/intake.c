@@ -79,11 +79,13 @@ delete_all(Intake *intake, TagRef ref, const Invalidation *invalidation)
 {
 	bool fine = true;
 
+	ref.is_canary = ref.created_at_us > 0 && invalidation_key_count(invalidation) == 0 &&
+	                invalidation_pattern_count(invalidation) == 0;
 	for (size_t i = 0; fine && i < invalidation_key_count(invalidation); i++)
-		fine = deletion_add_key(intake->deletion, invalidation_key(invalidation, i));
+		fine = caches_add_key(intake->caches, invalidation_key(invalidation, i));
 	for (size_t i = 0; fine && i < invalidation_pattern_count(invalidation); i++)
-		fine = deletion_add_pattern(intake->deletion, invalidation_pattern(invalidation, i));
-	return fine && deletion_close_ticket(intake->deletion, ref);
+		fine = caches_add_pattern(intake->caches, invalidation_pattern(invalidation, i));
+	return fine && caches_close_ticket(intake->caches, ref);
 }
 
 static void

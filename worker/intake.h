@@ -6,9 +6,9 @@
 #define WORKER_INTAKE_H
 
 #include "wire/session.h"
+#include "worker/caches.h"
 #include "worker/config.h"
 #include "worker/dead_letter.h"
-#include "worker/deletion.h"
 #include "worker/invalidation.h"
 #include "worker/tags.h"
 
@@ -18,7 +18,7 @@
 typedef struct Intake
 {
 	const WorkerConfig *config;
-	Deletion           *deletion;
+	Caches             *caches;
 	DeadLetters        *dead_letters;
 
 	/* private */

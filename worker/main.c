@@ -92,7 +92,7 @@ main(int argc, char **argv)
 		config_print_help(stdout);
 		break;
 	case CONFIG_VERSION:
-		printf("outbox-worker " OUTBOX_VERSION "\n");
+		printf("outbox-worker " OUTBOX_RELEASE "\n");
 		break;
 	case CONFIG_BAD:
 		fprintf(stderr, "outbox-worker: %s\n", error);

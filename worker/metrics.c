@@ -7,6 +7,8 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #define PREFIX "outbox_worker_"
 #define MAX_LINE_BYTES 300
@@ -44,6 +46,13 @@ add_gauge(MqBuffer *out, const char *name, const char *help, int64_t value)
 }
 
 static MqResult
+add_seconds(MqBuffer *out, const char *name, const char *help, int64_t value_us)
+{
+	add_head(out, name, "gauge", help);
+	return add(out, PREFIX "%s %.6f\n", name, (double) value_us / 1e6);
+}
+
+static MqResult
 add_sides(MqBuffer *out, const char *name, uint64_t broker, uint64_t redis)
 {
 	add(out, PREFIX "%s{to=\"broker\"} %" PRIu64 "\n", name, broker);
@@ -67,12 +76,68 @@ add_histogram(MqBuffer *out, const char *name, const char *help, const Histogram
 	return add(out, PREFIX "%s_count %" PRIu64 "\n", name, histogram->count);
 }
 
-MqResult
-metrics_print(const Figures *figures, MqBuffer *out)
+/* Work of one kind that does not go on while the rest does. */
+static MqResult
+add_stuck(MqBuffer *out, const Figures *figures)
 {
-	/* A page is some 5 kB: with that room no line can fail. */
+	add_head(out, "stuck", "gauge", "Whether work of this kind waits for a reason of its own.");
+	add(out, PREFIX "stuck{what=\"patterns\"} %d\n", figures->patterns_trouble[0] != '\0');
+	return add(out, PREFIX "stuck{what=\"dead_letters\"} %d\n",
+	           figures->letters_trouble[0] != '\0');
+}
+
+static int64_t
+resident_bytes(void)
+{
+	FILE *file = fopen("/proc/self/statm", "re");
+	long  pages = 0;
+
+	if (file == NULL)
+		return -1;
+	if (fscanf(file, "%*s %ld", &pages) != 1)
+		pages = 0;
+	fclose(file);
+	return (int64_t) pages * sysconf(_SC_PAGESIZE);
+}
+
+static double
+seconds_of(struct timeval time)
+{
+	return (double) time.tv_sec + (double) time.tv_usec / 1e6;
+}
+
+/* Under the names that every Prometheus client uses. */
+static MqResult
+add_process(MqBuffer *out, int64_t started_at_us)
+{
+	struct rusage usage = {0};
+	int64_t       resident = resident_bytes();
+
+	getrusage(RUSAGE_SELF, &usage);
+	add(out,
+	    "# HELP process_start_time_seconds When the process started, in seconds since 1970.\n"
+	    "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.3f\n",
+	    (double) started_at_us / 1e6);
+	if (resident > 0)
+		add(out,
+		    "# HELP process_resident_memory_bytes Memory that is resident.\n"
+		    "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %" PRId64 "\n",
+		    resident);
+	return add(out,
+	           "# HELP process_cpu_seconds_total Processor time, of user and system.\n"
+	           "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total %.6f\n",
+	           seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime));
+}
+
+MqResult
+metrics_print(const Figures *figures, int64_t started_at_us, MqBuffer *out)
+{
+	/* A page is some 6 kB: with that room no line can fail. */
 	if (mq_buffer_reserve(out, 32 * 1024) != MQ_OK)
 		return MQ_NOMEM;
+	add_head(out, "info", "gauge", "What runs; always 1.");
+	add(out, PREFIX "info{version=\"" OUTBOX_VERSION "\"} 1\n");
+	add_gauge(out, "ready", "Whether it consumes, as /readyz says.", figures->reason[0] == '\0');
 	add_counter(out, "messages_total", "Messages that were settled, dead letters included.",
 	            figures->messages);
 	add_counter(out, "keys_deleted_total", "Keys that existed and were deleted.",
@@ -87,12 +152,23 @@ metrics_print(const Figures *figures, MqBuffer *out)
 	add_sides(out, "up", figures->broker.up, figures->redis.up);
 	add_gauge(out, "in_flight_messages", "Messages that were taken and are not acknowledged yet.",
 	          (int64_t) figures->in_flight);
+	add_gauge(out, "waiting_bytes", "Keys that were taken and wait for their deletion, in bytes.",
+	          (int64_t) figures->waiting_bytes);
+	add_stuck(out, figures);
 	if (figures->queue_messages >= 0)
 		add_gauge(out, "queue_messages", "Messages that waited in the queue, seconds ago.",
 		          figures->queue_messages);
+	if (figures->canary_age_us >= 0)
+	{
+		add_seconds(out, "canary_delay_seconds",
+		            "Time that the last message without keys took from the event to Redis.",
+		            figures->canary_delay_us);
+		add_seconds(out, "canary_age_seconds", "Time since then.", figures->canary_age_us);
+	}
 	add_histogram(out, "redis_seconds", "Time from a command to the answer of Redis.",
 	              figures->redis_time);
-	return add_histogram(out, "delay_seconds",
-	                     "Time from the event (x-outbox-created-at) to the deletion of its keys.",
-	                     figures->delay);
+	add_histogram(out, "delay_seconds",
+	              "Time from the event (x-outbox-created-at) to the deletion of its keys.",
+	              figures->delay);
+	return add_process(out, started_at_us);
 }

@@ -8,7 +8,7 @@
 #include "wire/message.h"
 #include "worker/figures.h"
 
-/* Appends the page. MQ_OK or MQ_NOMEM. */
-MqResult metrics_print(const Figures *figures, MqBuffer *out);
+/* Appends the page. started_at_us: since 1970. MQ_OK or MQ_NOMEM. */
+MqResult metrics_print(const Figures *figures, int64_t started_at_us, MqBuffer *out);
 
 #endif

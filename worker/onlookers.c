@@ -13,31 +13,34 @@
 
 #define REPORT_US ((int64_t) 1000000)
 #define SUMMARY_US ((int64_t) 60000000)
+#define QUEUE_US ((int64_t) 5000000)
+#define WATCHED_QUEUE_US ((int64_t) 1000000)
 
 bool
-onlookers_open(Onlookers *onlookers, const WorkerConfig *config, HttpSource source, int64_t now_us,
+onlookers_open(Onlookers *onlookers, const WorkerConfig *config, FigureSource source, int64_t now_us,
                char *reason, size_t size)
 {
 	const ListenAddress *address = &config->metrics_listen;
 
 	*onlookers = (Onlookers){.source = source, .summary_due_us = now_us + SUMMARY_US};
 	onlookers->notify.fd = -1;
-	if (address->host[0] != '\0')
-	{
-		onlookers->http = http_new(address, source);
-		if (onlookers->http == NULL)
-		{
-			snprintf(reason, size, "--metrics-listen: %s:%u: %s", address->host, address->port,
-			         strerror(errno));
-			return false;
-		}
-	}
 	if (config->report_to[0] != '\0')
 	{
 		onlookers->report = report_new(config->report_to, config->name);
 		if (onlookers->report == NULL)
 		{
 			snprintf(reason, size, "--report-to: %s", strerror(errno));
+			return false;
+		}
+	}
+	if (address->host[0] != '\0')
+	{
+		onlookers->http = http_new(address, config->name,
+		                           report_answer(onlookers->report), now_us);
+		if (onlookers->http == NULL)
+		{
+			snprintf(reason, size, "--metrics-listen: %s:%u: %s", address->host, address->port,
+			         strerror(errno));
 			return false;
 		}
 	}
@@ -62,9 +65,9 @@ onlookers_close(Onlookers *onlookers)
 		Figures figures = take_figures(onlookers);
 
 		report_post(onlookers->report, &figures);
-		report_free(onlookers->report);
 	}
 	http_free(onlookers->http);
+	report_free(onlookers->report);
 	notify_close(&onlookers->notify);
 }
 
@@ -136,7 +139,13 @@ onlookers_step(Onlookers *onlookers, int64_t now_us)
 	}
 	tell_systemd(onlookers, &figures);
 	notify_step(&onlookers->notify, now_us);
-	http_step(onlookers->http);
+	http_step(onlookers->http, &figures, now_us);
+}
+
+int64_t
+onlookers_queue_pause_us(const Onlookers *onlookers, int64_t now_us)
+{
+	return http_is_watched(onlookers->http, now_us) ? WATCHED_QUEUE_US : QUEUE_US;
 }
 
 bool

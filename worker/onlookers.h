@@ -16,24 +16,27 @@
 
 typedef struct Onlookers
 {
-	HttpSource  source;
-	Http       *http;   /* NULL: nobody may look */
-	Report     *report; /* NULL: nobody is told */
-	Notify      notify;
-	const char *state; /* as told to systemd */
-	int64_t     report_due_us;
-	int64_t     summary_due_us;
-	uint64_t    messages, keys_deleted, dead_lettered; /* at the last summary */
+	FigureSource source;
+	Http        *http;   /* NULL: nobody may look */
+	Report      *report; /* NULL: nobody is told */
+	Notify       notify;
+	const char  *state; /* as told to systemd */
+	int64_t      report_due_us;
+	int64_t      summary_due_us;
+	uint64_t     messages, keys_deleted, dead_lettered; /* at the last summary */
 } Onlookers;
 
 /* false: reason (size bytes) says what cannot be done; close it all the same. */
-bool onlookers_open(Onlookers *onlookers, const WorkerConfig *config, HttpSource source,
+bool onlookers_open(Onlookers *onlookers, const WorkerConfig *config, FigureSource source,
                     int64_t now_us, char *reason, size_t size);
 
 /* The last report, and the end. */
 void onlookers_close(Onlookers *onlookers);
 
 void onlookers_step(Onlookers *onlookers, int64_t now_us);
+
+/* How long after one look at the queue's length the next is wanted: soon where somebody looks. */
+int64_t onlookers_queue_pause_us(const Onlookers *onlookers, int64_t now_us);
 
 /* Does somebody want to know how long the queue is? */
 bool onlookers_want_queue(const Onlookers *onlookers);

@@ -51,11 +51,22 @@ parse_amqp_url(WorkerConfig *config, const char *value, char *reason)
 static bool
 parse_redis_url(WorkerConfig *config, const char *value, char *reason)
 {
-	MqError error;
+	RedisUrl *url = &config->redis_urls[config->redis_url_count];
+	MqError   error;
 
-	if (redis_url_parse(value, &config->redis_url, &error) != MQ_OK)
+	if (config->redis_url_count == MQ_MAX_URLS)
+		return complain(reason, "is given more than %d times", MQ_MAX_URLS);
+	if (redis_url_parse(value, url, &error) != MQ_OK)
 		return complain(reason, "%s", error.text);
+	config->redis_url_count++;
 	return true;
+}
+
+static void
+clear_redis_url(WorkerConfig *config)
+{
+	explicit_bzero(config->redis_urls, sizeof(config->redis_urls));
+	config->redis_url_count = 0;
 }
 
 static bool
@@ -354,9 +365,15 @@ const Option options[] = {
 	 "amqps://: our own certificate (PEM), where the broker asks for one"},
 	{"amqp-key-file", "OUTBOX_AMQP_KEY_FILE", "", "FILE", parse_amqp_key_file, NULL,
 	 "amqps://: its key, if it does not stand in the certificate's file"},
-	{"redis-url", "OUTBOX_REDIS_URL", "redis://localhost:6379/0", "URL", parse_redis_url, NULL,
-	 "redis://user:password@host:port/db, rediss://... (TLS), or\n"
-	 "redis+unix://user:password@/path?db=0"},
+	{"redis-url", "OUTBOX_REDIS_URL", "redis://localhost:6379/0", "URL", parse_redis_url,
+	 clear_redis_url,
+	 "the cache: redis://user:password@host:port/db, rediss://... (TLS),\n"
+	 "redis+unix://user:password@/path?db=0, or by Sentinel:\n"
+	 "redis+sentinel://user:password@host:port,host:port/master/db?sentinel_user=...\n"
+	 "&sentinel_password=..., or a cluster by some of its nodes:\n"
+	 "redis+cluster://user:password@host:port,host:port; repeatable (in the\n"
+	 "environment separated by white space): caches that are one, a message is done\n"
+	 "once all have answered"},
 	{"redis-password-file", "OUTBOX_REDIS_PASSWORD_FILE", "", "FILE",
 	 parse_redis_password_file, NULL, "its first line takes the place of the password in --redis-url"},
 	{"redis-ca-file", "OUTBOX_REDIS_CA_FILE", "", "FILE", parse_redis_ca_file, NULL,
@@ -386,8 +403,8 @@ const Option options[] = {
 	 "delete each key again so much later, for readers of a lagging replica; at\n"
 	 "most 8 MB of keys wait for it, the oldest are deleted earlier then (ms, s, min)"},
 	{"metrics-listen", "OUTBOX_METRICS_LISTEN", "off", "ADDRESS", parse_metrics_listen, NULL,
-	 "serve /metrics (Prometheus), /healthz and /readyz here: 127.0.0.1:9790;\n"
-	 "the loopback address if only a port is given"},
+	 "serve a status page, /metrics (Prometheus), /healthz and /readyz here:\n"
+	 "127.0.0.1:9790; the loopback address if only a port is given"},
 	{"report-to", "OUTBOX_REPORT_TO", "", "CONNINFO", parse_report_to, NULL,
 	 "report each second to this PostgreSQL database, which shows it in outbox.consumer"},
 	{"name", "OUTBOX_NAME", NULL, "NAME", parse_worker_name, NULL,

@@ -58,7 +58,7 @@ pattern_held_bytes(const Pattern *pattern)
 	return sizeof(Pattern) + pattern->bytes.size;
 }
 
-uint64_t
+Pattern *
 patterns_add(PatternQueue *queue, MqBytes pattern)
 {
 	uint32_t  hash = pattern_hash(pattern);
@@ -70,11 +70,10 @@ patterns_add(PatternQueue *queue, MqBytes pattern)
 		if (old->hash == hash &&
 			mq_bytes_equal(pattern,
 						   mq_bytes(old->bytes.data + prefix_size, old->bytes.size - prefix_size)))
-			return old->seq;
+			return old;
 	made = pattern_new(queue->prefix, pattern, hash);
 	if (made == NULL)
-		return 0;
-	made->seq = ++queue->last_seq;
+		return NULL;
 	made->same_hash = *bucket;
 	*bucket = made;
 	if (queue->tail == NULL)
@@ -83,10 +82,10 @@ patterns_add(PatternQueue *queue, MqBytes pattern)
 		queue->tail->next = made;
 	queue->tail = made;
 	queue->held_bytes += pattern_held_bytes(made);
-	return made->seq;
+	return made;
 }
 
-const Pattern *
+Pattern *
 patterns_head(const PatternQueue *queue)
 {
 	return queue->head;
@@ -116,6 +115,7 @@ patterns_remove_head(PatternQueue *queue)
 	if (queue->head == NULL)
 		queue->tail = NULL;
 	queue->held_bytes -= pattern_held_bytes(head);
+	waiters_free(&head->waiters);
 	free(head);
 }
 

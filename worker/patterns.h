@@ -8,6 +8,7 @@
 #define WORKER_PATTERNS_H
 
 #include "wire/bytes.h"
+#include "worker/tickets.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,15 +20,14 @@ typedef struct Pattern
 {
 	struct Pattern *next;      /* in order */
 	struct Pattern *same_hash; /* in its bucket */
-	uint64_t        seq;
 	uint32_t        hash;
+	Waiters         waiters;
 	MqBytes         bytes; /* prefix and all; behind the struct */
 } Pattern;
 
 typedef struct PatternQueue
 {
 	Pattern *head, *tail;
-	uint64_t last_seq;
 	bool     begun; /* the head's scan */
 	size_t   held_bytes;
 	char    *prefix; /* glob characters escaped */
@@ -38,11 +38,11 @@ typedef struct PatternQueue
 bool patterns_init(PatternQueue *queue, const char *key_prefix);
 void patterns_free(PatternQueue *queue);
 
-/* Returns the number of the pattern that covers it: 1, 2, ...; 0: out of memory. */
-uint64_t patterns_add(PatternQueue *queue, MqBytes pattern);
+/* Returns the pattern that covers it, the same one or a new one; NULL: out of memory. */
+Pattern *patterns_add(PatternQueue *queue, MqBytes pattern);
 
 /* NULL: none waits. */
-const Pattern *patterns_head(const PatternQueue *queue);
+Pattern *patterns_head(const PatternQueue *queue);
 
 /* The head's scan begins (again). */
 void patterns_begin(PatternQueue *queue);

@@ -30,9 +30,14 @@ struct RedisLink
 	TlsContext  *certificates;
 	RedisState   state;
 	Stream      *stream;
+	MqBuffer     input;    /* read and not yet looked at, from input_at on */
+	size_t       input_at;
 	redisReader *reader;
-	redisReply  *reply; /* handed out last */
+	bool         reader_busy; /* it has a part of an answer, or more of them */
+	redisReply  *reply;       /* handed out last */
+	redisReply   integer;     /* that one, if the reader was not needed */
 
+	int64_t answer_limit_us;
 	size_t  unanswered; /* commands */
 	bool    ping_first; /* the oldest of them is our own PING */
 	bool    announce_ready;
@@ -61,6 +66,8 @@ redis_link_new(const RedisUrl *url, TlsContext *certificates, uint64_t seed)
 		return NULL;
 	link->url = *url;
 	link->certificates = certificates;
+	link->answer_limit_us = REDIS_ANSWER_LIMIT_US;
+	link->integer.type = REDIS_REPLY_INTEGER;
 	link->stream = stream_new(OUTPUT_LIMIT_BYTES);
 	backoff_init(&link->pause, FIRST_PAUSE_US, LONGEST_PAUSE_US, seed);
 	backoff_init(&link->settings_pause, FIRST_SETTINGS_PAUSE_US, LONGEST_SETTINGS_PAUSE_US, seed);
@@ -78,10 +85,20 @@ redis_link_renew(RedisLink *link, const RedisUrl *url, TlsContext *certificates)
 	link->retry_due_us = 0;
 }
 
+void
+redis_link_aim(RedisLink *link, const RedisHost *host, bool at_once)
+{
+	assert(link->state == REDIS_WAITING);
+	memcpy(link->url.host, host->host, sizeof(link->url.host));
+	link->url.port = host->port;
+	if (at_once)
+		link->retry_due_us = 0;
+}
+
 static void
 forget_reply(RedisLink *link)
 {
-	if (link->reply != NULL)
+	if (link->reply != NULL && link->reply != &link->integer)
 		freeReplyObject(link->reply);
 	link->reply = NULL;
 }
@@ -93,6 +110,8 @@ forget_reader(RedisLink *link)
 	if (link->reader != NULL)
 		redisReaderFree(link->reader);
 	link->reader = NULL;
+	link->reader_busy = false;
+	link->input.size = link->input_at = 0;
 }
 
 void
@@ -101,6 +120,7 @@ redis_link_free(RedisLink *link)
 	if (link == NULL)
 		return;
 	forget_reader(link);
+	mq_buffer_free(&link->input);
 	stream_free(link->stream);
 	explicit_bzero(&link->url, sizeof(link->url));
 	free(link);
@@ -129,21 +149,30 @@ link_lost(RedisLink *link, const char *text, bool settings, int64_t now_us)
 }
 
 static MqResult
-put_command(RedisLink *link, int64_t now_us, MqBytes command)
+put_commands(RedisLink *link, int64_t now_us, MqBytes commands, size_t count)
 {
-	MqResult result = stream_put(link->stream, command.data, command.size);
+	MqResult result = stream_put(link->stream, commands.data, commands.size);
 
-	if (result == MQ_OK && link->unanswered++ == 0)
-		link->answer_due_us = now_us + REDIS_ANSWER_LIMIT_US;
-	return result;
+	if (result != MQ_OK)
+		return result;
+	if (link->unanswered == 0)
+		link->answer_due_us = now_us + link->answer_limit_us;
+	link->unanswered += count;
+	return MQ_OK;
 }
 
 MqResult
-redis_link_send(RedisLink *link, int64_t now_us, MqBytes command)
+redis_link_send(RedisLink *link, int64_t now_us, MqBytes commands, size_t count)
 {
 	if (link->state != REDIS_READY)
 		return MQ_LOST;
-	return put_command(link, now_us, command);
+	return put_commands(link, now_us, commands, count);
+}
+
+void
+redis_link_limit_answers(RedisLink *link, int64_t limit_us)
+{
+	link->answer_limit_us = limit_us;
 }
 
 static MqResult
@@ -156,11 +185,17 @@ put_words(RedisLink *link, int64_t now_us, size_t count, const char *const *word
 	for (size_t i = 0; i < count; i++)
 		bytes[i] = mq_bytes_of(words[i]);
 	if (resp_append_command(&buffer, bytes, count))
-		result = put_command(link, now_us, mq_bytes(buffer.data, buffer.size));
+		result = put_commands(link, now_us, mq_bytes(buffer.data, buffer.size), 1);
 	if (buffer.data != NULL)
 		explicit_bzero(buffer.data, buffer.size); /* a password, maybe */
 	mq_buffer_free(&buffer);
 	return result;
+}
+
+static bool
+asks_mode(const RedisLink *link)
+{
+	return link->url.kind == REDIS_SERVER;
 }
 
 static void
@@ -171,6 +206,7 @@ begin_login(RedisLink *link, int64_t now_us)
 	const char     *auth_default[] = {"AUTH", url->password};
 	char            database[16];
 	const char     *select[] = {"SELECT", database};
+	const char     *hello[] = {"HELLO", "2"};
 	const char     *ping[] = {"PING"};
 	MqResult        result = MQ_OK;
 
@@ -184,6 +220,8 @@ begin_login(RedisLink *link, int64_t now_us)
 									  : put_words(link, now_us, 2, auth_default);
 	if (result == MQ_OK && url->database != 0)
 		result = put_words(link, now_us, 2, select);
+	if (result == MQ_OK && asks_mode(link))
+		result = put_words(link, now_us, 2, hello);
 	if (result == MQ_OK)
 		result = put_words(link, now_us, 1, ping);
 	if (result != MQ_OK)
@@ -219,14 +257,9 @@ read_answers(RedisLink *link, int64_t now_us)
 	for (int i = 0; i < MAX_READS_PER_STEP && n > 0; i++)
 	{
 		n = stream_read(link->stream, buffer, sizeof(buffer), &error);
-		if (n > 0 && redisReaderFeed(link->reader, buffer, (size_t) n) != REDIS_OK)
+		if (n > 0 && mq_buffer_append(&link->input, buffer, (size_t) n) != MQ_OK)
 		{
 			link_lost(link, "out of memory", false, now_us);
-			return;
-		}
-		if (n > 0 && link->reader->len - link->reader->pos > MAX_REPLY_BYTES)
-		{
-			link_lost(link, "an answer is larger than 64 MB", true, now_us);
 			return;
 		}
 		if (n > 0 && (size_t) n < sizeof(buffer) && !stream_has_pending(link->stream))
@@ -288,14 +321,52 @@ redis_link_flush(RedisLink *link, int64_t now_us)
 		link_lost(link, error.text, false, now_us);
 }
 
+/* An old Redis does not know HELLO, or an ACL has none of it: then we do not know. Other errors are not about
+ * HELLO at all. */
+static bool
+is_hello_unknown(const redisReply *reply)
+{
+	static const char *const errors[] = {"ERR unknown command", "ERR wrong number", "NOPERM",
+										 "NOPROTO"};
+
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+		if (strncmp(reply->str, errors[i], strlen(errors[i])) == 0)
+			return true;
+	return false;
+}
+
+/* HELLO answers with names and values. */
+static bool
+is_cluster_node(const redisReply *reply)
+{
+	if (reply->type != REDIS_REPLY_ARRAY)
+		return false;
+	for (size_t i = 0; i + 1 < reply->elements; i += 2)
+	{
+		const redisReply *name = reply->element[i];
+		const redisReply *value = reply->element[i + 1];
+
+		if (name->type == REDIS_REPLY_STRING && strcmp(name->str, "mode") == 0)
+			return value->type == REDIS_REPLY_STRING && strcmp(value->str, "cluster") == 0;
+	}
+	return false;
+}
+
 /* During login every answer is ours. */
 static void
 login_answered(RedisLink *link, int64_t now_us)
 {
 	const redisReply *reply = link->reply;
+	bool              is_hello = asks_mode(link) && link->unanswered == 1;
 	char              text[sizeof(link->lost_text)];
 
-	if (reply->type == REDIS_REPLY_ERROR)
+	if (is_hello && is_cluster_node(reply))
+	{
+		link_lost(link, "it is a node of a Redis Cluster, where others answer MOVED: use redis+cluster://",
+				  true, now_us);
+		return;
+	}
+	if (reply->type == REDIS_REPLY_ERROR && !(is_hello && is_hello_unknown(reply)))
 	{
 		snprintf(text, sizeof(text), "%s", reply->str);
 		refusal_unquote(text);
@@ -309,30 +380,81 @@ login_answered(RedisLink *link, int64_t now_us)
 	link->ping_due_us = now_us + REDIS_IDLE_PING_US;
 }
 
-/* Takes the next whole answer into link->reply. false: there is none, or the connection is lost. */
+/* ":123\r\n" is what a cluster answers to every key: taken without the reader, which allocates for
+ * each answer. false: something else, or not whole. */
 static bool
-next_reply(RedisLink *link, int64_t now_us)
+take_integer(RedisLink *link)
 {
-	void *reply = NULL;
+	const char *at = link->input.data + link->input_at;
+	const char *end = link->input.data + link->input.size;
+	long long   value = 0;
+	int         digits = 0;
 
-	forget_reply(link);
-	if (link->reader == NULL)
+	if (link->reader_busy || at == end || *at++ != ':')
 		return false;
+	for (; at < end && *at >= '0' && *at <= '9' && digits < 18; digits++)
+		value = value * 10 + (*at++ - '0');
+	if (digits == 0 || end - at < 2 || at[0] != '\r' || at[1] != '\n')
+		return false;
+	link->integer.integer = value;
+	link->reply = &link->integer;
+	link->input_at = (size_t) (at + 2 - link->input.data);
+	return true;
+}
+
+/* Takes the next whole answer out of the input, if there is one. false: the connection is lost. */
+static bool
+parse_reply(RedisLink *link, int64_t now_us)
+{
+	size_t unread = link->input.size - link->input_at;
+	void  *reply = NULL;
+
+	if (take_integer(link))
+		return true;
+	if (unread > 0)
+	{
+		if (redisReaderFeed(link->reader, link->input.data + link->input_at, unread) != REDIS_OK)
+		{
+			link_lost(link, "out of memory", false, now_us);
+			return false;
+		}
+		link->reader_busy = true;
+	}
+	link->input.size = link->input_at = 0;
 	if (redisReaderGetReply(link->reader, &reply) != REDIS_OK)
 	{
 		link_lost(link, "the answer is not the Redis protocol", true, now_us);
 		return false;
 	}
-	if (reply == NULL)
+	link->reply = reply;
+	if (reply != NULL)
+		link->reader_busy = link->reader->len > link->reader->pos;
+	else if (link->reader->len - link->reader->pos > MAX_REPLY_BYTES)
+	{
+		link_lost(link, "an answer is larger than 64 MB", true, now_us);
+		return false;
+	}
+	return true;
+}
+
+/* Takes the next whole answer into link->reply. false: there is none, or the connection is lost. */
+static bool
+next_reply(RedisLink *link, int64_t now_us)
+{
+	forget_reply(link);
+	if (link->reader == NULL || !parse_reply(link, now_us))
+		return false;
+	if (link->reply == NULL)
 	{
 		if (stream_state(link->stream) == STREAM_CLOSED)
 			link_lost(link, link->lost_text, false, now_us);
 		else if (link->unanswered > 0 && now_us >= link->answer_due_us)
-			link_lost(link, "no answer for 5 s", false, now_us);
+			link_lost(link, link->answer_limit_us == REDIS_ANSWER_LIMIT_US ? "no answer for 5 s"
+																			: "no answer in time",
+					  false, now_us);
 		return false;
 	}
-	link->reply = reply;
-	link->answer_due_us = now_us + REDIS_ANSWER_LIMIT_US;
+	link->answer_due_us = now_us + link->answer_limit_us;
 	link->ping_due_us = now_us + REDIS_IDLE_PING_US;
 	if (link->unanswered > 0)
 		link->unanswered--;

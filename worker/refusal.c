@@ -34,7 +34,8 @@ refusal_classify(const char *reply, size_t size)
 	                                       "ERR Client sent AUTH",
 	                                       "ERR DB index",
 	                                       "ERR invalid DB index",
-	                                       "ERR SELECT is not allowed"};
+	                                       "ERR SELECT is not allowed",
+	                                       "ERR This instance has cluster support disabled"};
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
 	{

@@ -5,6 +5,7 @@
 #include "worker/report.h"
 
 #include "wire/backoff.h"
+#include "wire/stream.h"
 #include "worker/log.h"
 
 #include <errno.h>
@@ -24,7 +25,9 @@
 #define LAST_LIMIT_S 1
 #define FIRST_PAUSE_US ((int64_t) 1000000)
 #define LONGEST_PAUSE_US ((int64_t) 30000000)
-#define PARAMETERS 8
+#define LOOKED_AT_PAUSE_US ((int64_t) 2000000)  /* the longest while somebody looks */
+#define REFUSED_PAUSE_US ((int64_t) 10000000)   /* the server's log has a line for each refusal */
+#define PARAMETERS 10
 
 /* Figures as text, in the order of report_consumer's arguments; an empty text is NULL. */
 typedef struct ReportText
@@ -44,10 +47,13 @@ struct Report
 	bool            is_new;
 	bool            stopping;
 
+	Answer *answer; /* has a mutex of its own */
+
 	/* of the thread alone */
 	PGconn *connection;
 	bool    waits; /* as told to the log */
 	Backoff pause;
+	int64_t ask_again_us; /* after a refusal */
 };
 
 bool
@@ -82,6 +88,8 @@ set_values(const Report *report, const Figures *figures, ReportText *text)
 	set_milliseconds(values[5], histogram_quantile_us(figures->delay, 0.5));
 	set_milliseconds(values[6], histogram_quantile_us(figures->delay, 0.99));
 	log_printable(mq_bytes_of(figures->last_error), values[7], 512);
+	set_milliseconds(values[8], figures->canary_age_us < 0 ? -1 : figures->canary_delay_us);
+	set_milliseconds(values[9], figures->canary_age_us);
 }
 
 static void
@@ -163,11 +171,46 @@ tell(Report *report, const char *text)
 	report->waits = waits;
 }
 
+/* The first line of what libpq says. */
+static void
+went_away(Report *report, const char *text)
+{
+	char line[400];
+
+	snprintf(line, sizeof(line), "%.*s", (int) strcspn(text, "\n"), text);
+	tell(report, text);
+	answer_fail(report->answer, ANSWER_AWAY, line);
+}
+
+/* A right or a function is missing: that is no fault of the server. */
+static bool
+is_refusal(const PGresult *result)
+{
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	return state != NULL && (strncmp(state, "42", 2) == 0 || strncmp(state, "3F", 2) == 0);
+}
+
+static void
+was_refused(Report *report, const PGresult *result)
+{
+	const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+	answer_fail(report->answer, is_refusal(result) ? ANSWER_REFUSED : ANSWER_AWAY,
+	            text == NULL ? "refused" : text);
+}
+
 static void
 disconnect(Report *report)
 {
 	PQfinish(report->connection);
 	report->connection = NULL;
+}
+
+/* libpq would write them to standard error, where every line is one of the log. */
+static void
+ignore_notice(void *context, const char *text)
+{
 }
 
 /* A time limit, and who we are; what the string says itself goes before. */
@@ -180,9 +223,10 @@ connect_database(Report *report)
 	if (report->connection != NULL)
 		return true;
 	report->connection = PQconnectdbParams(names, values, 1);
+	PQsetNoticeProcessor(report->connection, ignore_notice, NULL);
 	if (PQstatus(report->connection) == CONNECTION_OK)
 		return true;
-	tell(report, PQerrorMessage(report->connection));
+	went_away(report, PQerrorMessage(report->connection));
 	disconnect(report);
 	return false;
 }
@@ -191,24 +235,42 @@ connect_database(Report *report)
 static bool
 wait_answer(Report *report, int64_t limit_ms)
 {
-	struct timespec now;
-	int64_t         end_ms, now_ms;
+	int64_t end_us = mq_clock_us() + limit_ms * 1000;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	end_ms = now.tv_sec * 1000 + now.tv_nsec / 1000000 + limit_ms;
 	while (PQisBusy(report->connection))
 	{
 		struct pollfd fd = {.fd = PQsocket(report->connection), .events = POLLIN};
+		int64_t       now_us = mq_clock_us();
 
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		now_ms = now.tv_sec * 1000 + now.tv_nsec / 1000000;
-		if (now_ms >= end_ms)
+		if (now_us >= end_us)
 			return false;
-		poll(&fd, 1, (int) (end_ms - now_ms));
+		poll(&fd, 1, (int) ((end_us - now_us + 999) / 1000));
 		if (fd.revents != 0 && !PQconsumeInput(report->connection))
 			return false;
 	}
 	return true;
+}
+
+/* The answer to what was sent just now; NULL: the connection is of no use any more. */
+static PGresult *
+take_result(Report *report, bool sent, int64_t limit_ms)
+{
+	PGresult *result, *more;
+
+	if (!sent || !wait_answer(report, limit_ms))
+	{
+		const char *words = PQerrorMessage(report->connection);
+
+		went_away(report, *words == '\0' ? "no answer in time" : words);
+		return NULL;
+	}
+	result = PQgetResult(report->connection);
+	while ((more = PQgetResult(report->connection)) != NULL)
+	{
+		PQclear(result);
+		result = more;
+	}
+	return result;
 }
 
 static bool
@@ -220,47 +282,90 @@ send_report(Report *report, const ReportText *text, int64_t limit_ms)
 
 	for (int i = 0; i < PARAMETERS; i++)
 		values[i] = text->values[i][0] == '\0' ? NULL : text->values[i];
-	if (!PQsendQueryParams(report->connection,
-	                       "SELECT outbox.report_consumer($1,$2,$3,$4,$5,$6,$7,$8)", PARAMETERS,
-	                       NULL, values, NULL, NULL, 0))
-	{
-		tell(report, PQerrorMessage(report->connection));
+	result = take_result(report,
+	                     PQsendQueryParams(report->connection,
+	                                       "SELECT outbox.report_consumer($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)",
+	                                       PARAMETERS, NULL, values, NULL, NULL, 0),
+	                     limit_ms);
+	if (result == NULL)
 		return false;
-	}
-	if (!wait_answer(report, limit_ms))
-	{
-		const char *words = PQerrorMessage(report->connection);
-
-		tell(report, *words == '\0' ? "no answer in time" : words);
-		return false;
-	}
-	while ((result = PQgetResult(report->connection)) != NULL)
-	{
-		fine = PQresultStatus(result) == PGRES_TUPLES_OK;
-		tell(report, fine ? NULL : PQresultErrorMessage(result));
-		PQclear(result);
-	}
+	fine = PQresultStatus(result) == PGRES_TUPLES_OK;
+	tell(report, fine ? NULL : PQresultErrorMessage(result));
+	if (!fine)
+		was_refused(report, result);
+	PQclear(result);
 	return fine;
 }
 
-/* Waits for a report, or for the end of a pause, in which reports only replace one another. */
+/* How the outbox is, for the status page. As bytes: the database's encoding may be another. */
+static bool
+ask_pipeline(Report *report, int64_t limit_ms)
+{
+	PGresult *result = take_result(
+		report,
+		PQsendQueryParams(report->connection,
+	                      "SELECT pg_catalog.convert_to(outbox.pipeline()::text, 'UTF8')", 0, NULL,
+	                      NULL, NULL, NULL, 1),
+		limit_ms);
+
+	if (result == NULL)
+		return false;
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1)
+	{
+		was_refused(report, result);
+		report->ask_again_us = mq_clock_us() + REFUSED_PAUSE_US;
+	}
+	else
+		answer_put(report->answer,
+		           mq_bytes(PQgetvalue(result, 0, 0), (size_t) PQgetlength(result, 0, 0)),
+		           mq_clock_us());
+	PQclear(result);
+	return true;
+}
+
+/* false: the connection is lost. */
+static bool
+mind_answer(Report *report)
+{
+	int64_t now_us = mq_clock_us();
+
+	if (!answer_is_wanted(report->answer, now_us))
+	{
+		answer_fail(report->answer, ANSWER_NONE, "");
+		report->ask_again_us = 0;
+		return true;
+	}
+	return now_us < report->ask_again_us || ask_pipeline(report, ANSWER_LIMIT_MS);
+}
+
+static bool
+serve(Report *report, const Task *task)
+{
+	if (!connect_database(report))
+		return false;
+	if (task->stopping)
+		return send_report(report, &task->text, LAST_LIMIT_S * 1000);
+	return send_report(report, &task->text, ANSWER_LIMIT_MS) && mind_answer(report);
+}
+
+/* Waits for the end of a pause, in which reports only replace one another. */
 static void
 pause_thread(Report *report, int64_t pause_us)
 {
-	struct timespec now;
-	int64_t         end_ms, now_ms;
+	int64_t begin_us = mq_clock_us();
+	int64_t now_us = begin_us;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	now_ms = now.tv_sec * 1000 + now.tv_nsec / 1000000;
-	end_ms = now_ms + pause_us / 1000;
-	while (now_ms < end_ms && !is_stopping(report))
+	while (now_us < begin_us + pause_us && !is_stopping(report) &&
+	       (now_us < begin_us + LOOKED_AT_PAUSE_US || !answer_is_wanted(report->answer, now_us)))
 	{
 		struct pollfd fd = {.fd = report->wake_fd, .events = POLLIN};
+		int64_t       wait_us = begin_us + pause_us - now_us;
 
-		poll(&fd, 1, (int) (end_ms - now_ms));
+		if (wait_us > LOOKED_AT_PAUSE_US)
+			wait_us = LOOKED_AT_PAUSE_US;
+		poll(&fd, 1, (int) ((wait_us + 999) / 1000));
 		drain_wakes(report);
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		now_ms = now.tv_sec * 1000 + now.tv_nsec / 1000000;
+		now_us = mq_clock_us();
 	}
 }
 
@@ -279,8 +384,7 @@ report_thread(void *argument)
 		take_task(report, &task);
 		if (!task.is_new || (task.stopping && report->connection == NULL))
 			continue;
-		if (connect_database(report) &&
-		    send_report(report, &task.text, task.stopping ? LAST_LIMIT_S * 1000 : ANSWER_LIMIT_MS))
+		if (serve(report, &task))
 		{
 			backoff_reset(&report->pause);
 			continue;
@@ -303,6 +407,7 @@ release(Report *report)
 	if (report->conninfo != NULL)
 		explicit_bzero(report->conninfo, strlen(report->conninfo));
 	free(report->conninfo);
+	answer_free(report->answer);
 	free(report);
 }
 
@@ -316,11 +421,13 @@ report_new(const char *conninfo, const char *name)
 	if (report == NULL)
 		return NULL;
 	report->conninfo = strdup(conninfo);
+	report->answer = answer_new();
 	snprintf(report->name, sizeof(report->name), "%s", name);
 	report->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	pthread_mutex_init(&report->mutex, NULL);
 	backoff_init(&report->pause, FIRST_PAUSE_US, LONGEST_PAUSE_US, (uint64_t) getpid());
-	if (report->conninfo != NULL && report->wake_fd >= 0 && pthread_attr_init(&attributes) == 0)
+	if (report->conninfo != NULL && report->answer != NULL && report->wake_fd >= 0 &&
+	    pthread_attr_init(&attributes) == 0)
 	{
 		pthread_attr_setstacksize(&attributes, STACK_BYTES);
 		failure = pthread_create(&report->thread, &attributes, report_thread, report);
@@ -331,6 +438,12 @@ report_new(const char *conninfo, const char *name)
 	release(report);
 	errno = failure;
 	return NULL;
+}
+
+Answer *
+report_answer(const Report *report)
+{
+	return report == NULL ? NULL : report->answer;
 }
 
 void

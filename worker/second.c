@@ -13,8 +13,8 @@ join_tail(SecondQueue *queue, const Chunk *chunk, int64_t now_us)
 	bool   fine = true;
 
 	if (tail == NULL || now_us + queue->delay_us > tail->due_us ||
-	    tail->count + chunk->count > DELETION_CHUNK_KEYS ||
-	    tail->bytes.size + chunk->bytes.size > DELETION_CHUNK_BYTES)
+	    tail->form != chunk->form || tail->count + chunk->count > CHUNK_KEYS ||
+	    tail->bytes.size + chunk->bytes.size > CHUNK_BYTES)
 		return false;
 	before = chunk_size(tail);
 	for (size_t i = 0; fine && i < chunk->count; i++)
@@ -42,7 +42,7 @@ is_due(const SecondQueue *queue, int64_t now_us)
 {
 	const Chunk *head = queue->list.head;
 
-	return head != NULL && (queue->hurried || queue->held_bytes > SECOND_MAX_BYTES ||
+	return head != NULL && (queue->hurried || queue->held_bytes > queue->max_bytes ||
 	                        now_us >= head->due_us);
 }
 

@@ -4,8 +4,8 @@
  *    lagging replica may have filled the cache again from the old row (--second-delete).
  *
  * A queue in order of time, since the delay is constant. Holds whole chunks, those that were
- * answered; small ones of one moment are joined. Best effort: what does not fit into SECOND_MAX_BYTES
- * is due earlier, oldest first; a crash loses it.
+ * answered; small ones of one moment are joined. Best effort: what does not fit into max_bytes is
+ * due earlier, oldest first; a crash loses it.
  */
 #ifndef WORKER_SECOND_H
 #define WORKER_SECOND_H
@@ -21,7 +21,8 @@
 typedef struct SecondQueue
 {
 	int64_t   delay_us; /* 0: off, nothing is taken */
-	bool      hurried;  /* no waiting any more */
+	size_t    max_bytes;
+	bool      hurried; /* no waiting any more */
 	ChunkList list;
 	size_t    held_bytes;
 } SecondQueue;

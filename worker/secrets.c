@@ -74,7 +74,7 @@ read_all(const WorkerConfig *config, Secrets *secrets, char *error)
 	       read_certificates(&secrets->amqp_certificates, "--amqp-url", &config->amqp_tls,
 	                         config_amqp_has_tls(config), error) &&
 	       read_certificates(&secrets->redis_certificates, "--redis-url", &config->redis_tls,
-	                         config->redis_url.tls, error);
+	                         config_redis_has_tls(config), error);
 }
 
 static void
@@ -96,8 +96,8 @@ secrets_read(WorkerConfig *config, char error[CONFIG_ERROR_BYTES])
 	{
 		for (int i = 0; secrets.amqp[0] != '\0' && i < config->amqp_url_count; i++)
 			memcpy(config->amqp_urls[i].password, secrets.amqp, sizeof(secrets.amqp));
-		if (secrets.redis[0] != '\0')
-			memcpy(config->redis_url.password, secrets.redis, sizeof(secrets.redis));
+		for (int i = 0; secrets.redis[0] != '\0' && i < config->redis_url_count; i++)
+			memcpy(config->redis_urls[i].password, secrets.redis, sizeof(secrets.redis));
 		swap_certificates(&config->amqp_certificates, &secrets.amqp_certificates);
 		swap_certificates(&config->redis_certificates, &secrets.redis_certificates);
 	}

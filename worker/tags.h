@@ -24,6 +24,7 @@ typedef struct TagRef
 	uint64_t tag;
 	uint64_t generation;
 	int64_t  created_at_us; /* carried along for its owner: when the event came into being, or 0 */
+	bool     is_canary;     /* the same: it has no keys, and measures the way */
 } TagRef;
 
 typedef struct TagSlot TagSlot;

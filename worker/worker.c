@@ -2,19 +2,19 @@
  * worker.c
  *    See worker.h.
  *
- * The loop is plain poll(2): five descriptors, a deadline that is computed anyway, and no library
+ * The loop is plain poll(2): a handful of descriptors, a deadline that is computed anyway, and no library
  * between a reader and the order in which things happen. epoll or libuv would pay with thousands of
  * connections.
  */
 #include "worker/worker.h"
 
 #include "wire/stream.h"
+#include "worker/caches.h"
 #include "worker/consumer.h"
 #include "worker/dead_letter.h"
-#include "worker/deletion.h"
 #include "worker/intake.h"
 #include "worker/onlookers.h"
-#include "worker/redis.h"
+#include "worker/polled.h"
 #include "worker/secrets.h"
 #include "worker/trouble.h"
 
@@ -29,14 +29,14 @@
 #include <unistd.h>
 
 #define CREATED_AT_HEADER "x-outbox-created-at"         /* microseconds since 1970 */
-#define POLLED 5                                        /* descriptors */
+#define POLLED (4 + CACHE_MAX_FDS)                      /* descriptors */
 #define MAX_WAITING_BYTES ((size_t) 256 * 1024)         /* of keys: twice what is in flight, and in cache */
 #define MAX_KEPT_BYTES ((size_t) 4 * 1024 * 1024)       /* while Redis is away: more must be read to cancel */
 #define MAX_DELIVERIES_PER_TURN 1024                    /* then Redis has its turn */
 #define MAX_BYTES_PER_TURN ((size_t) 32 * 1024)         /* of bodies: about what Redis does meanwhile */
 #define GIVE_BACK_US ((int64_t) 60000000)               /* Redis is away for so long */
+#define STOP_PARTLY_US ((int64_t) 55000000)             /* a part of it: no more is taken then */
 #define STEADY_US ((int64_t) 2000000)                   /* and back for so long, to consume again */
-#define ASK_QUEUE_US ((int64_t) 5000000)                /* its length, for those who look */
 
 typedef enum WorkerState
 {
@@ -56,10 +56,8 @@ typedef struct Worker
 	int                 signal_fd;
 	WorkerState         state;
 	Consumer           *consumer;
-	RedisLink          *redis;
-	Deletion           *deletion;
+	Caches             *caches;
 	DeadLetters        *dead_letters;
-	char                redis_name[600];
 
 	int64_t now_us; /* of this turn */
 	Trouble broker_trouble, redis_trouble;
@@ -74,6 +72,7 @@ typedef struct Worker
 	Onlookers onlookers;
 	Side      broker_side, redis_side;
 	Histogram delay;
+	int64_t   canary_delay_us, canary_at_us; /* of the last one; 0: none yet */
 	char      last_error[512];
 	int64_t   ask_queue_due_us;
 
@@ -121,14 +120,14 @@ log_state(const Worker *worker)
 	case STATE_STARTING:
 	case STATE_CONSUMING:
 		log_line(LEVEL_INFO, name, "queue", worker->config->queue, "broker",
-				 consumer_broker(worker->consumer), "redis", worker->redis_name, NULL);
+				 consumer_broker(worker->consumer), "redis", caches_name(worker->caches), NULL);
 		break;
 	case STATE_WAITING_FOR_BROKER:
 		log_line(LEVEL_WARNING, name, "broker", consumer_broker(worker->consumer), "reason",
 				 worker->broker_trouble.reason, NULL);
 		break;
 	case STATE_WAITING_FOR_REDIS:
-		log_line(LEVEL_WARNING, name, "redis", worker->redis_name, "reason",
+		log_line(LEVEL_WARNING, name, "redis", caches_name(worker->caches), "reason",
 				 worker->redis_trouble.reason, NULL);
 		break;
 	case STATE_STOPPING:
@@ -158,7 +157,7 @@ update_state(Worker *worker)
 static void
 tell_side_troubles(Worker *worker)
 {
-	const char *scan = deletion_scan_problem(worker->deletion);
+	const char *scan = caches_scan_problem(worker->caches);
 	const char *letters = dead_letters_problem(worker->dead_letters);
 
 	if ((scan[0] != '\0') != worker->scan_refused)
@@ -181,43 +180,31 @@ tell_side_troubles(Worker *worker)
 static bool
 redis_is_usable(const Worker *worker)
 {
-	return redis_link_state(worker->redis) == REDIS_READY &&
-		   !deletion_is_troubled(worker->deletion);
+	return caches_health(worker->caches) == CACHE_WORKS;
 }
 
+/* What the cache tells of itself, against what was known of it. */
 static void
-redis_went(Worker *worker, const char *reason)
+mind_redis(Worker *worker)
 {
-	deletion_lost(worker->deletion);
-	side_failed(worker, &worker->redis_trouble, reason);
-	worker->redis_back_since_us = 0;
-	if (worker->redis_away_since_us == 0)
-		worker->redis_away_since_us = worker->now_us;
-}
+	const char *problem = caches_problem(worker->caches);
 
-static void
-redis_came(Worker *worker)
-{
-	redis_link_worked(worker->redis);
-	worker->redis_trouble = (Trouble){0};
-	worker->redis_away_since_us = 0;
-	worker->redis_back_since_us = worker->now_us;
-}
-
-static void
-take_reply(Worker *worker, const struct redisReply *reply)
-{
-	char            error[512];
-	DeletionVerdict verdict =
-		deletion_reply(worker->deletion, reply, worker->now_us, error);
-
-	if (verdict != DELETION_DONE)
+	if (problem[0] != '\0' && strcmp(problem, worker->redis_trouble.reason) != 0)
+		side_failed(worker, &worker->redis_trouble, problem);
+	else if (problem[0] != '\0')
+		trouble_set(&worker->redis_trouble, problem, worker->now_us);
+	if (!redis_is_usable(worker))
 	{
-		redis_link_drop(worker->redis, verdict == DELETION_SETTINGS, worker->now_us);
-		redis_went(worker, error);
+		worker->redis_back_since_us = 0;
+		if (worker->redis_away_since_us == 0)
+			worker->redis_away_since_us = worker->now_us;
 	}
-	else if (worker->redis_away_since_us != 0 && redis_is_usable(worker))
-		redis_came(worker);
+	else if (worker->redis_away_since_us != 0)
+	{
+		worker->redis_trouble = (Trouble){0};
+		worker->redis_away_since_us = 0;
+		worker->redis_back_since_us = worker->now_us;
+	}
 }
 
 static void
@@ -225,7 +212,14 @@ message_done(Worker *worker, TagRef ref)
 {
 	consumer_done(worker->consumer, ref);
 	worker->messages++;
-	if (ref.created_at_us > 0)
+	if (ref.is_canary)
+	{
+		int64_t delay_us = wall_clock_us() - ref.created_at_us;
+
+		worker->canary_delay_us = delay_us > 0 ? delay_us : 0;
+		worker->canary_at_us = worker->now_us;
+	}
+	else if (ref.created_at_us > 0)
 		histogram_add(&worker->delay, wall_clock_us() - ref.created_at_us);
 }
 
@@ -241,49 +235,14 @@ tell_deleted(void *context, MqBytes key)
 static bool
 redis_turn(Worker *worker)
 {
-	RedisEvent event;
-	TagRef     ref;
-	bool       busy = false;
+	bool   busy = caches_step(worker->caches, worker->now_us);
+	TagRef ref;
 
-	redis_link_step(worker->redis, worker->now_us);
-	while (redis_link_next(worker->redis, worker->now_us, &event))
-	{
-		busy = true;
-		switch (event.kind)
-		{
-		case REDIS_EVENT_READY:
-			if (!deletion_is_troubled(worker->deletion))
-				redis_came(worker);
-			break;
-		case REDIS_EVENT_REPLY:
-			take_reply(worker, event.reply);
-			break;
-		case REDIS_EVENT_LOST:
-			redis_went(worker, event.text);
-			break;
-		}
-	}
-	while (deletion_next_done(worker->deletion, &ref))
+	mind_redis(worker);
+	while (caches_next_done(worker->caches, &ref))
 		message_done(worker, ref);
 	consumer_ack(worker->consumer);
 	return busy;
-}
-
-static void
-send_deletions(Worker *worker)
-{
-	if (redis_link_state(worker->redis) != REDIS_READY)
-		return;
-	deletion_send(worker->deletion, worker->now_us);
-	redis_link_flush(worker->redis, worker->now_us);
-}
-
-static MqResult
-send_to_redis(void *context, MqBytes command)
-{
-	const Worker *worker = context;
-
-	return redis_link_send(worker->redis, worker->now_us, command);
 }
 
 /* ---- the broker ---- */
@@ -293,14 +252,14 @@ is_hungry(const Worker *worker)
 {
 	size_t limit = redis_is_usable(worker) ? MAX_WAITING_BYTES : MAX_KEPT_BYTES;
 
-	return deletion_waiting_bytes(worker->deletion) < limit &&
+	return caches_waiting_bytes(worker->caches) < limit &&
 		   !dead_letters_is_full(worker->dead_letters);
 }
 
 static void
 forget_deliveries(Worker *worker)
 {
-	deletion_forget(worker->deletion);
+	caches_forget(worker->caches);
 	dead_letters_forget(worker->dead_letters);
 }
 
@@ -311,8 +270,15 @@ wants_to_consume(const Worker *worker)
 		return false;
 	if (worker->config->dry_run)
 		return true;
-	if (!redis_is_usable(worker))
+	switch (caches_health(worker->caches))
+	{
+	case CACHE_AWAY:
 		return false;
+	case CACHE_PARTLY: /* what can be deleted is, within the prefetch */
+		return !worker->gave_back && worker->now_us < worker->redis_away_since_us + STOP_PARTLY_US;
+	case CACHE_WORKS:
+		break;
+	}
 	if (worker->gave_back && worker->now_us < worker->redis_back_since_us + STEADY_US)
 		return false;
 	return true;
@@ -388,13 +354,20 @@ dead_letters_turn(Worker *worker)
 
 /* ---- what depends on both sides ---- */
 
+/* --dry-run keeps them anyway. */
+static bool
+is_absence_minded(const Worker *worker)
+{
+	return worker->redis_away_since_us != 0 && consumer_outstanding(worker->consumer) > 0 &&
+		   !worker->config->dry_run;
+}
+
 /* Deliveries are not kept for ever: the broker closes the channel of a consumer that keeps one
  * for half an hour. One nack, not a loop: a quorum queue counts returns. */
 static void
 mind_absence(Worker *worker)
 {
-	if (worker->redis_away_since_us == 0 || consumer_outstanding(worker->consumer) == 0 ||
-		worker->now_us < worker->redis_away_since_us + GIVE_BACK_US)
+	if (!is_absence_minded(worker) || worker->now_us < worker->redis_away_since_us + GIVE_BACK_US)
 		return;
 	log_line(LEVEL_INFO, "deliveries returned to the queue", "reason",
 			 worker->redis_trouble.reason, NULL);
@@ -409,7 +382,7 @@ take_stop_request(Worker *worker)
 	if (worker->stop_requests++ > 0)
 		return;
 	worker->stop_due_us = worker->now_us + worker->config->stop_timeout_us;
-	deletion_hurry(worker->deletion);
+	caches_hurry(worker->caches);
 }
 
 /* SIGHUP: passwords and certificates, for connections to come. */
@@ -425,7 +398,7 @@ reload_secrets(Worker *worker)
 		return;
 	}
 	log_line(LEVEL_INFO, "reloaded", NULL);
-	redis_link_renew(worker->redis, &config->redis_url, config->redis_certificates);
+	caches_renew(worker->caches, config->redis_urls, config->redis_certificates);
 	consumer_hurry(worker->consumer);
 }
 
@@ -457,7 +430,7 @@ may_leave(const Worker *worker)
 	if (consumer_outstanding(worker->consumer) > 0 &&
 		(redis_is_usable(worker) || dead_letters_count(worker->dead_letters) > 0))
 		return false;
-	if (deletion_has_second(worker->deletion) && redis_is_usable(worker))
+	if (caches_has_second(worker->caches))
 		return false;
 	return consumer_is_quiet(worker->consumer);
 }
@@ -483,11 +456,17 @@ unready_reason(const Worker *worker)
 	return redis_is_usable(worker) ? "" : "not connected to Redis yet";
 }
 
+static const char *
+words_of(const Trouble *trouble)
+{
+	return trouble->present ? trouble->reason : "";
+}
+
 static void
 worker_figures(void *context, Figures *figures)
 {
 	const Worker           *worker = context;
-	const DeletionCounters *counters = deletion_counters(worker->deletion);
+	const DeletionCounters *counters = caches_counters(worker->caches);
 
 	*figures = (Figures){
 		.state = state_names[worker->state],
@@ -501,6 +480,14 @@ worker_figures(void *context, Figures *figures)
 		.queue_messages = consumer_queue_messages(worker->consumer),
 		.broker = worker->broker_side,
 		.redis = worker->redis_side,
+		.broker_words = {consumer_broker(worker->consumer), words_of(&worker->broker_trouble)},
+		.redis_words = {caches_name(worker->caches), words_of(&worker->redis_trouble)},
+		.queue = worker->config->queue,
+		.patterns_trouble = caches_scan_problem(worker->caches),
+		.letters_trouble = dead_letters_problem(worker->dead_letters),
+		.waiting_bytes = caches_waiting_bytes(worker->caches),
+		.canary_delay_us = worker->canary_delay_us,
+		.canary_age_us = worker->canary_at_us == 0 ? -1 : mq_clock_us() - worker->canary_at_us,
 		.delay = &worker->delay,
 		.redis_time = &counters->round_trip,
 	};
@@ -510,7 +497,7 @@ static int64_t
 ask_queue_due_us(const Worker *worker)
 {
 	bool wanted = onlookers_want_queue(&worker->onlookers) &&
-				  consumer_state(worker->consumer) == CONSUMER_CONSUMING;
+				  consumer_can_ask_queue(worker->consumer) && worker->stop_requests == 0;
 
 	return wanted ? worker->ask_queue_due_us : STREAM_NEVER;
 }
@@ -523,7 +510,8 @@ mind_onlookers(Worker *worker)
 	if (worker->now_us >= ask_queue_due_us(worker))
 	{
 		consumer_ask_queue(worker->consumer);
-		worker->ask_queue_due_us = worker->now_us + ASK_QUEUE_US;
+		worker->ask_queue_due_us =
+			worker->now_us + onlookers_queue_pause_us(&worker->onlookers, worker->now_us);
 	}
 	onlookers_step(&worker->onlookers, worker->now_us);
 }
@@ -542,53 +530,34 @@ next_due_us(const Worker *worker)
 {
 	int64_t due_us = consumer_due_us(worker->consumer);
 
-	due_us = earlier(due_us, redis_link_due_us(worker->redis));
+	due_us = earlier(due_us, caches_due_us(worker->caches));
 	due_us = earlier(due_us, dead_letters_due_us(worker->dead_letters));
-	if (redis_link_state(worker->redis) == REDIS_READY)
-		due_us = earlier(due_us, deletion_due_us(worker->deletion));
 	due_us = earlier(due_us, onlookers_due_us(&worker->onlookers, worker->now_us));
 	due_us = earlier(due_us, ask_queue_due_us(worker));
 	if (worker->stop_requests > 0)
 		due_us = earlier(due_us, worker->stop_due_us);
-	if (worker->redis_away_since_us != 0 && consumer_outstanding(worker->consumer) > 0)
-		due_us = earlier(due_us, worker->redis_away_since_us + GIVE_BACK_US);
+	if (is_absence_minded(worker))
+		due_us = earlier(due_us, worker->redis_away_since_us +
+									 (wants_to_consume(worker) ? STOP_PARTLY_US : GIVE_BACK_US));
 	if (worker->gave_back && worker->redis_back_since_us != 0)
 		due_us = earlier(due_us, worker->redis_back_since_us + STEADY_US);
 	return due_us;
 }
 
-static struct pollfd
-poll_entry(int fd, unsigned wants)
-{
-	struct pollfd entry = {.fd = fd};
-
-	if ((wants & STREAM_WANT_READ) != 0)
-		entry.events |= POLLIN;
-	if ((wants & STREAM_WANT_WRITE) != 0)
-		entry.events |= POLLOUT;
-	return entry;
-}
-
 static void
 wait_for_events(Worker *worker, bool busy)
 {
-	struct pollfd fds[POLLED] = {
-		poll_entry(worker->signal_fd, STREAM_WANT_READ),
-		poll_entry(consumer_fd(worker->consumer), consumer_wants(worker->consumer)),
-		poll_entry(redis_link_fd(worker->redis), redis_link_wants(worker->redis)),
-		poll_entry(dead_letters_fd(worker->dead_letters),
-				   dead_letters_wants(worker->dead_letters)),
-		poll_entry(onlookers_fd(&worker->onlookers), STREAM_WANT_READ),
-	};
-	int64_t due_us = next_due_us(worker);
-	int64_t wait_ms = -1;
-	nfds_t  count = 1; /* signals come first */
+	struct pollfd fds[POLLED] = {{.fd = worker->signal_fd, .events = POLLIN}};
+	int64_t       due_us = next_due_us(worker);
+	int64_t       wait_ms = -1;
+	nfds_t        count = 1; /* signals come first */
 
-	/* One that waits for nothing must not wake us by its hang-up, over and over. And poll refuses
-	 * more entries than descriptors are allowed, also unused ones. */
-	for (int i = 1; i < POLLED; i++)
-		if (fds[i].fd >= 0 && fds[i].events != 0)
-			fds[count++] = fds[i];
+	count += polled_add(fds + count, consumer_fd(worker->consumer),
+						consumer_wants(worker->consumer));
+	count += polled_add(fds + count, dead_letters_fd(worker->dead_letters),
+						dead_letters_wants(worker->dead_letters));
+	count += polled_add(fds + count, onlookers_fd(&worker->onlookers), STREAM_WANT_READ);
+	count += caches_poll(worker->caches, fds + count, POLLED - count);
 	if (due_us != STREAM_NEVER)
 		wait_ms = due_us <= worker->now_us ? 0 : (due_us - worker->now_us + 999) / 1000;
 	if (wait_ms > 60000)
@@ -606,7 +575,7 @@ turn(Worker *worker)
 	bool busy = redis_turn(worker);
 
 	busy |= consumer_turn(worker);
-	send_deletions(worker);
+	caches_send(worker->caches, worker->now_us);
 	busy |= dead_letters_turn(worker);
 	mind_absence(worker);
 	if (wants_to_consume(worker))
@@ -621,7 +590,7 @@ turn(Worker *worker)
 static bool
 open_onlookers(Worker *worker)
 {
-	HttpSource source = {.context = worker, .figures = worker_figures};
+	FigureSource source = {.context = worker, .figures = worker_figures};
 	char       reason[200];
 
 	if (onlookers_open(&worker->onlookers, worker->config, source, worker->now_us, reason,
@@ -634,28 +603,27 @@ open_onlookers(Worker *worker)
 static bool
 worker_open(Worker *worker)
 {
-	DeletionOutput output = {.context = worker,
-							 .send = send_to_redis,
-							 .deleted = log_enabled(LEVEL_DEBUG) ? tell_deleted : NULL};
-	uint64_t       seed = (uint64_t) getpid() << 32 ^ (uint64_t) mq_clock_us();
+	uint64_t     seed = (uint64_t) getpid() << 32 ^ (uint64_t) mq_clock_us();
+	CacheOptions options = {.certificates = worker->config->redis_certificates,
+							.key_prefix = worker->config->key_prefix,
+							.second_delete_us = worker->config->second_delete_us,
+							.seed = seed + 1,
+							.context = worker,
+							.deleted = log_enabled(LEVEL_DEBUG) ? tell_deleted : NULL};
 
 	worker->now_us = mq_clock_us();
 	worker->redis_away_since_us = worker->now_us;
-	redis_url_describe(&worker->config->redis_url, worker->redis_name,
-					   sizeof(worker->redis_name));
 	worker->consumer = consumer_new(worker->config, seed);
-	worker->redis = redis_link_new(&worker->config->redis_url, worker->config->redis_certificates, seed + 1);
-	worker->deletion = deletion_new(output, worker->config->key_prefix,
-									 worker->config->second_delete_us);
+	worker->caches =
+		caches_new(&options, worker->config->redis_urls, worker->config->redis_url_count);
 	worker->dead_letters = dead_letters_new(worker->config, seed + 2);
-	if (worker->consumer == NULL || worker->redis == NULL || worker->deletion == NULL ||
-		worker->dead_letters == NULL)
+	if (worker->consumer == NULL || worker->caches == NULL || worker->dead_letters == NULL)
 	{
 		worker_fail(worker, "out of memory");
 		return false;
 	}
 	worker->intake = (Intake){.config = worker->config,
-							  .deletion = worker->deletion,
+							  .caches = worker->caches,
 							  .dead_letters = worker->dead_letters};
 	return open_onlookers(worker);
 }
@@ -668,15 +636,14 @@ worker_close(Worker *worker)
 	if (worker->dead_letters != NULL)
 		dead_letters_free(worker->dead_letters);
 	consumer_free(worker->consumer);
-	redis_link_free(worker->redis);
 	intake_free(&worker->intake);
-	deletion_free(worker->deletion);
+	caches_free(worker->caches);
 }
 
 static void
 log_stopped(const Worker *worker)
 {
-	const DeletionCounters *counters = deletion_counters(worker->deletion);
+	const DeletionCounters *counters = caches_counters(worker->caches);
 	char                    messages[24], keys[24], dead[24];
 
 	snprintf(messages, sizeof(messages), "%llu", (unsigned long long) worker->messages);

@@ -1,5 +1,5 @@
 # Node programs with amqplib on both ends: as consumer of what the relay sends, as publisher to the
-# worker. Their TAP is passed on.
+# worker; and the local caches of examples/. Their TAP is passed on.
 
 use strict;
 use warnings;
@@ -16,10 +16,11 @@ $ENV{INTEROP_PG} = $pipe->node->connstr('blog');
 $ENV{INTEROP_AMQP_URL} = $pipe->broker->url;
 $ENV{INTEROP_REDIS_PORT} = $pipe->redis->port;
 
-# Two programs are two plans; t/run adds them up.
+# Each program is a plan; t/run adds them up.
 run_node('consumer.test.js');
 $pipe->worker->start;
 run_node('publisher.test.js');
+run_node('local-cache.test.js');
 $pipe->finish;
 
 sub run_node

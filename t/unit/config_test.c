@@ -57,7 +57,7 @@ defaults_are_those_of_the_contract(void **state)
 	assert_int_equal(config.amqp_url_count, 1);
 	assert_string_equal(config.amqp_urls[0].host, "localhost");
 	assert_string_equal(config.amqp_urls[0].vhost, "/");
-	assert_string_equal(config.redis_url.host, "localhost");
+	assert_string_equal(config.redis_urls[0].host, "localhost");
 	assert_string_equal(config.queue, "cache-invalidation");
 	assert_string_equal(config.exchange, "");
 	assert_int_equal(config.prefetch, 256);
@@ -164,15 +164,6 @@ a_bad_variable_is_named(void **state)
 }
 
 static void
-several_caches_are_not_built(void **state)
-{
-	assert_int_equal(load("--redis-url=redis+sentinel://h1:1,h2:2/master", NULL), CONFIG_BAD);
-	assert_int_equal(load("--redis-url=redis+cluster://h1:1", NULL), CONFIG_BAD);
-	assert_int_equal(load("--redis-url=redis://a", "--redis-url=redis://b", NULL), CONFIG_BAD);
-	assert_non_null(strstr(error, "--redis-url: this version takes one"));
-}
-
-static void
 errors_show_no_password(void **state)
 {
 	static const char *const urls[] = {
@@ -204,6 +195,28 @@ file_with(const char *text)
 }
 
 static void
+several_caches(void **state)
+{
+	(void) state;
+	assert_int_equal(load("--redis-url=redis+sentinel://h1:1,h2:2/master/3", "--redis-url=redis://b", NULL),
+					 CONFIG_RUN);
+	assert_int_equal(config.redis_url_count, 2);
+	assert_int_equal(config.redis_urls[0].kind, REDIS_SENTINEL);
+	assert_string_equal(config.redis_urls[1].host, "b");
+	environment_name = "OUTBOX_REDIS_URL";
+	environment_value = "redis://c redis://d\tredis://e";
+	assert_int_equal(load(NULL), CONFIG_RUN);
+	assert_int_equal(config.redis_url_count, 3);
+	assert_string_equal(config.redis_urls[2].host, "e");
+	assert_int_equal(load("--redis-url=redis://f", NULL), CONFIG_RUN);
+	assert_int_equal(config.redis_url_count, 1);
+	assert_string_equal(config.redis_urls[0].host, "f");
+	environment_value = "redis://c redis://u:secret@d/x";
+	assert_int_equal(load(NULL), CONFIG_BAD);
+	assert_null(strstr(error, "secret"));
+}
+
+static void
 password_files(void **state)
 {
 	const char *path = file_with("se cret\nsecond line\n");
@@ -213,7 +226,7 @@ password_files(void **state)
 					 CONFIG_RUN);
 	assert_string_equal(config.amqp_urls[0].password, "se cret");
 	assert_string_equal(config.amqp_urls[1].password, "se cret");
-	assert_string_equal(config.redis_url.password, "se cret");
+	assert_string_equal(config.redis_urls[0].password, "se cret");
 	unlink(path);
 	assert_int_equal(load("--amqp-password-file", path, NULL), CONFIG_BAD);
 	assert_non_null(strstr(error, "No such file"));
@@ -281,9 +294,6 @@ mistakes_in_a_file_are_named_with_their_line(void **state)
 	file_refused("\nqueue =", 2, "queue: must not be empty");
 	file_refused("check = on", 1, "\"check\" cannot stand in a file");
 	file_refused("config = other", 1, "\"config\" cannot stand in a file");
-	file_refused("redis-url = redis://a\nredis-url = redis://b", 2,
-				 "redis-url: this version takes one; run a worker for each cache, with a queue of "
-				 "its own");
 	file_refused("amqp-url = amqp://u:secret@h:99999", 1,
 				 "amqp-url: URL: the port must be 1 to 65535");
 }
@@ -360,7 +370,7 @@ certificates_are_read_at_once(void **state)
 	refused("--amqp-ca-file=/nowhere",
 			"--amqp-ca-file, -cert-file, -key-file: no --amqp-url is amqps://");
 	refused("--redis-key-file=/nowhere",
-			"--redis-ca-file, -cert-file, -key-file: --redis-url is not rediss://");
+			"--redis-ca-file, -cert-file, -key-file: no --redis-url is rediss://");
 	assert_int_equal(load(NULL), CONFIG_RUN);
 	assert_null(config.amqp_certificates);
 }
@@ -388,9 +398,9 @@ passwords_are_wiped_from_the_arguments(void **state)
 }
 
 static void
-help_names_what_is_built_and_nothing_else(void **state)
+help_names_what_is_built(void **state)
 {
-	static const char *const absent[] = {"sentinel", "cluster:"};
+	static const char *const kinds[] = {"redis+unix://", "redis+sentinel://", "redis+cluster://"};
 	char  *text = NULL;
 	size_t size = 0;
 	FILE  *out = open_memstream(&text, &size);
@@ -399,8 +409,8 @@ help_names_what_is_built_and_nothing_else(void **state)
 	fclose(out);
 	assert_non_null(strstr(text, "--amqp-url=URL"));
 	assert_non_null(strstr(text, "OUTBOX_REDIS_URL"));
-	for (size_t i = 0; i < sizeof(absent) / sizeof(absent[0]); i++)
-		assert_null(strstr(text, absent[i]));
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		assert_non_null(strstr(text, kinds[i]));
 	free(text);
 }
 
@@ -416,7 +426,7 @@ main(void)
 		cmocka_unit_test_setup(help_and_version_win, no_environment),
 		cmocka_unit_test_setup(bad_options_are_named, no_environment),
 		cmocka_unit_test_setup(a_bad_variable_is_named, no_environment),
-		cmocka_unit_test_setup(several_caches_are_not_built, no_environment),
+		cmocka_unit_test_setup(several_caches, no_environment),
 		cmocka_unit_test_setup(errors_show_no_password, no_environment),
 		cmocka_unit_test_setup(password_files, no_environment),
 		cmocka_unit_test_setup(a_file_counts_before_the_defaults_only, no_environment),
@@ -426,7 +436,7 @@ main(void)
 		cmocka_unit_test_setup(certificates_are_read_at_once, no_environment),
 		cmocka_unit_test_setup(one_errand_at_a_time, no_environment),
 		cmocka_unit_test_setup(passwords_are_wiped_from_the_arguments, no_environment),
-		cmocka_unit_test_setup(help_names_what_is_built_and_nothing_else, no_environment),
+		cmocka_unit_test_setup(help_names_what_is_built, no_environment),
 	};
 	int failed = cmocka_run_group_tests_name("config", tests, NULL, NULL);
 

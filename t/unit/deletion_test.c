@@ -3,8 +3,10 @@
  *    Batching, merging, replies and retries of the deletion module, with a scripted Redis: commands
  *    are written down, replies are made by hand.
  */
+#include "worker/chunks.h"
 #include "worker/deletion.h"
 #include "worker/refusal.h"
+#include "worker/role.h"
 #include "worker/second.h"
 
 #include <setjmp.h>
@@ -51,13 +53,15 @@ joined(const redisReply *words)
 
 /* A command is read like an answer, and must be exactly one. */
 static MqResult
-write_down(void *context, MqBytes command)
+write_down(void *context, int node, MqBytes command, size_t count)
 {
 	redisReader *reader = redisReaderCreate();
 	redisReply  *words = NULL;
 	void        *more = NULL;
 
 	assert_ptr_equal(context, &script);
+	assert_int_equal(node, DELETION_NODE);
+	assert_int_equal(count, 1);
 	if (script.answer == MQ_OK)
 	{
 		assert_true(script.count < MAX_SENT);
@@ -82,7 +86,7 @@ with(const char *prefix, int64_t second_delete_us)
 {
 	memset(&script, 0, sizeof(script));
 	now_us = 1;
-	deletion = deletion_new((DeletionOutput){&script, write_down, NULL}, prefix, second_delete_us);
+	deletion = deletion_new((DeletionOutput){.send_context = &script, .send = write_down}, prefix, second_delete_us);
 	return deletion == NULL;
 }
 
@@ -162,7 +166,7 @@ expect_sent(const char *first, ...)
 	va_list rest;
 	int     i = 0;
 
-	deletion_send(deletion, now_us);
+	deletion_send(deletion, DELETION_NODE, now_us);
 	va_start(rest, first);
 	for (const char *expected = first; expected != NULL; expected = va_arg(rest, const char *))
 	{
@@ -177,7 +181,7 @@ expect_sent(const char *first, ...)
 static DeletionVerdict
 reply(redisReply answer)
 {
-	return deletion_reply(deletion, &answer, now_us, error);
+	return deletion_reply(deletion, DELETION_NODE, &answer, now_us, error);
 }
 
 static void
@@ -270,10 +274,65 @@ a_key_in_flight_is_sent_again(void **state)
 }
 
 static void
-a_message_without_keys_is_done_in_turn(void **state)
+pong(void)
+{
+	assert_int_equal(reply((redisReply){.type = REDIS_REPLY_STATUS, .str = "PONG", .len = 4}),
+					 DELETION_DONE);
+}
+
+/* It measures the way: Redis has to answer. */
+static void
+a_message_without_keys_is_a_ping(void **state)
 {
 	message(1);
+	expect_none_done();
+	message(2);
+	expect_sent("PING", NULL);
+	pong();
 	expect_done(1);
+	expect_done(2);
+	expect_sent(NULL, NULL);
+
+	key("a");
+	message(3);
+	message(4);
+	expect_sent("UNLINK a", NULL);
+	message(5);
+	expect_sent(NULL, NULL);
+	integer(1);
+	expect_done(3);
+	expect_done(4);
+	expect_done(5);
+	assert_int_equal(deletion_counters(deletion)->keys_sent, 1);
+}
+
+static void
+a_ping_is_sent_until_it_is_answered(void **state)
+{
+	message(1);
+	expect_sent("PING", NULL);
+	assert_int_equal(refusal("LOADING Redis is loading the dataset in memory"), DELETION_PASSING);
+	assert_non_null(strstr(error, "PING"));
+	deletion_lost(deletion, DELETION_NODE);
+	expect_sent("PING", NULL);
+	deletion_lost(deletion, DELETION_NODE);
+	expect_none_done();
+	expect_sent("PING", NULL);
+	pong();
+	expect_done(1);
+
+	message(2);
+	expect_sent("PING", NULL);
+	deletion_forget(deletion);
+	pong();
+	expect_none_done();
+	message(3);
+	deletion_forget(deletion);
+	message(3);
+	expect_sent("PING", NULL);
+	pong();
+	expect_done(3);
+	expect_none_done();
 }
 
 static void
@@ -295,7 +354,7 @@ commands_are_bounded_in_keys_and_bytes(void **state)
 		key(big);
 	}
 	message(1);
-	deletion_send(deletion, 1);
+	deletion_send(deletion, DELETION_NODE, 1);
 	assert_int_equal(script.count, 5);
 	assert_int_equal(script.arguments[0], 1 + 128);
 	assert_int_equal(script.arguments[1], 1 + 128);
@@ -316,18 +375,18 @@ the_window_is_bounded_and_refilled(void **state)
 {
 	char name[16];
 
-	for (int i = 0; i < DELETION_CHUNK_KEYS * (DELETION_WINDOW + 4); i++)
+	for (int i = 0; i < CHUNK_KEYS * (DELETION_WINDOW + 4); i++)
 	{
 		snprintf(name, sizeof(name), "k%d", i);
 		key(name);
 	}
 	message(1);
-	deletion_send(deletion, 1);
+	deletion_send(deletion, DELETION_NODE, 1);
 	assert_int_equal(script.count, DELETION_WINDOW);
 	integer(128);
-	deletion_send(deletion, 1);
+	deletion_send(deletion, DELETION_NODE, 1);
 	assert_int_equal(script.count, DELETION_WINDOW + 1);
-	assert_int_equal(deletion_in_flight(deletion), DELETION_WINDOW);
+	assert_int_equal(deletion_in_flight(deletion, DELETION_NODE), DELETION_WINDOW);
 }
 
 static void
@@ -336,8 +395,8 @@ a_full_output_is_tried_again(void **state)
 	key("a");
 	message(1);
 	script.answer = MQ_FULL;
-	deletion_send(deletion, 1);
-	assert_int_equal(deletion_in_flight(deletion), 0);
+	deletion_send(deletion, DELETION_NODE, 1);
+	assert_int_equal(deletion_in_flight(deletion, DELETION_NODE), 0);
 	script.answer = MQ_OK;
 	expect_sent("UNLINK a", NULL);
 	integer(1);
@@ -357,7 +416,7 @@ after_a_loss_everything_unanswered_is_sent_again_in_order(void **state)
 	message(3);
 	integer(1);
 	expect_done(1);
-	deletion_lost(deletion);
+	deletion_lost(deletion, DELETION_NODE);
 	expect_none_done();
 	key("b"); /* not merged into what was sent once */
 	message(4);
@@ -379,17 +438,17 @@ a_refusal_is_no_success_and_is_probed_until_it_passes(void **state)
 	assert_int_equal(refusal("READONLY You can't write against a read only replica."),
 					 DELETION_PASSING);
 	assert_string_equal(error, "UNLINK: READONLY You can't write against a read only replica.");
-	deletion_lost(deletion);
-	assert_true(deletion_is_troubled(deletion));
+	deletion_lost(deletion, DELETION_NODE);
+	assert_true(deletion_is_troubled(deletion, DELETION_NODE));
 	key("b");
 	message(2);
 	expect_sent("UNLINK a", NULL); /* that alone */
 	assert_int_equal(refusal("NOPERM"), DELETION_SETTINGS);
-	deletion_lost(deletion);
+	deletion_lost(deletion, DELETION_NODE);
 	expect_none_done();
 	expect_sent("UNLINK a", NULL);
 	integer(1);
-	assert_false(deletion_is_troubled(deletion));
+	assert_false(deletion_is_troubled(deletion, DELETION_NODE));
 	expect_none_done(); /* the probe was no message's */
 	expect_sent("UNLINK a", "UNLINK b", NULL);
 	integer(0);
@@ -406,7 +465,7 @@ an_answer_of_the_wrong_type_is_no_success(void **state)
 	expect_sent("UNLINK a", NULL);
 	assert_int_equal(reply((redisReply){.type = REDIS_REPLY_STATUS, .str = "OK", .len = 2}),
 					 DELETION_PASSING);
-	deletion_lost(deletion);
+	deletion_lost(deletion, DELETION_NODE);
 	expect_none_done();
 }
 
@@ -486,7 +545,7 @@ a_scan_begins_anew_on_another_connection(void **state)
 	expect_sent("SCAN 0 MATCH p:* COUNT 500", NULL);
 	step("7", "p:1", NULL);
 	expect_sent("UNLINK p:1", "SCAN 7 MATCH p:* COUNT 500", NULL);
-	deletion_lost(deletion);
+	deletion_lost(deletion, DELETION_NODE);
 	expect_sent("SCAN 0 MATCH p:* COUNT 500", NULL);
 	step("0", NULL);
 	expect_done(1);
@@ -507,8 +566,8 @@ a_refused_scan_holds_only_patterns(void **state)
 	integer(1);
 	expect_done(2);
 	expect_none_done();
-	assert_true(deletion_due_us(deletion) > 1 && deletion_due_us(deletion) < 1000002);
-	deletion_send(deletion, deletion_due_us(deletion));
+	assert_true(deletion_due_us(deletion, DELETION_NODE) > 1 && deletion_due_us(deletion, DELETION_NODE) < 1000002);
+	deletion_send(deletion, DELETION_NODE, deletion_due_us(deletion, DELETION_NODE));
 	assert_int_equal(script.count, 1);
 	step("0", NULL);
 	assert_string_equal(deletion_scan_problem(deletion), "");
@@ -539,7 +598,7 @@ forgotten_work_is_not_done_and_not_sent_again(void **state)
 	message(5);
 	expect_sent("UNLINK d", NULL);
 	deletion_forget(deletion);
-	deletion_lost(deletion);
+	deletion_lost(deletion, DELETION_NODE);
 	expect_sent(NULL, NULL);
 	expect_none_done();
 }
@@ -589,7 +648,7 @@ errors_do_not_show_keys(void **state)
 	expect_sent("UNLINK a", NULL);
 	refusal("ERR unknown command 'UNLINK', with args beginning with: 'secret' ");
 	assert_string_equal(error, "UNLINK: ERR unknown command 'UNLINK'");
-	deletion_lost(deletion);
+	deletion_lost(deletion, DELETION_NODE);
 }
 
 /* A random run against a Redis that answers, refuses and dies: every message is done exactly once,
@@ -627,7 +686,7 @@ random_faults_lose_no_key(void **state)
 			message((uint64_t) added);
 		}
 		if (random() % 3 == 0)
-			deletion_send(deletion, clock);
+			deletion_send(deletion, DELETION_NODE, clock);
 		for (int i = 0; i < script.count; i++)
 			flight[last++ % MAX_SENT] = script.sent[i];
 		script.count = 0;
@@ -639,7 +698,7 @@ random_faults_lose_no_key(void **state)
 			if (refused)
 			{
 				refusal("LOADING");
-				deletion_lost(deletion);
+				deletion_lost(deletion, DELETION_NODE);
 				while (first < last)
 					free(flight[first++ % MAX_SENT]);
 			}
@@ -678,8 +737,8 @@ keys_are_deleted_a_second_time(void **state)
 	assert_true(deletion_has_second(deletion));
 	now_us += 1999999;
 	expect_sent(NULL, NULL);
-	assert_true(deletion_due_us(deletion) > now_us);
-	now_us = deletion_due_us(deletion);
+	assert_true(deletion_due_us(deletion, DELETION_NODE) > now_us);
+	now_us = deletion_due_us(deletion, DELETION_NODE);
 	expect_sent("UNLINK a", NULL);
 	assert_true(deletion_has_second(deletion));
 	integer(1);
@@ -698,17 +757,17 @@ second_deletions_of_one_moment_are_joined_and_none_is_early(void **state)
 	{
 		key(i == 0 ? "a" : i == 1 ? "b" : "c");
 		message((uint64_t) i + 1);
-		deletion_send(deletion, now_us);
+		deletion_send(deletion, DELETION_NODE, now_us);
 		forget_sent();
 		integer(0);
 		last_us = now_us;
 		now_us += 40000;
 	}
-	now_us = deletion_due_us(deletion);
+	now_us = deletion_due_us(deletion, DELETION_NODE);
 	expect_sent("UNLINK a b", NULL);
 	assert_true(now_us >= 40001 + 2000000);
 	integer(0);
-	now_us = deletion_due_us(deletion);
+	now_us = deletion_due_us(deletion, DELETION_NODE);
 	assert_true(now_us >= last_us + 2000000);
 	expect_sent("UNLINK c", NULL);
 	integer(0);
@@ -723,10 +782,10 @@ second_deletions_survive_losses_and_wait_for_no_one_at_the_end(void **state)
 	integer(1);
 	deletion_forget(deletion); /* the broker is gone */
 	deletion_hurry(deletion);
-	assert_true(deletion_due_us(deletion) <= now_us);
+	assert_true(deletion_due_us(deletion, DELETION_NODE) <= now_us);
 	expect_sent("UNLINK a", NULL);
-	assert_int_equal(deletion_due_us(deletion), INT64_MAX);
-	deletion_lost(deletion); /* and Redis */
+	assert_int_equal(deletion_due_us(deletion, DELETION_NODE), INT64_MAX);
+	deletion_lost(deletion, DELETION_NODE); /* and Redis */
 	assert_true(deletion_has_second(deletion));
 	expect_sent("UNLINK a", NULL);
 	integer(0);
@@ -736,7 +795,7 @@ second_deletions_survive_losses_and_wait_for_no_one_at_the_end(void **state)
 static void
 second_deletions_are_bounded(void **state)
 {
-	SecondQueue queue = {.delay_us = 1000000};
+	SecondQueue queue = {.delay_us = 1000000, .max_bytes = SECOND_MAX_BYTES};
 	ChunkQueue  spare = {0};
 	char        bytes[1000] = {0};
 	int         waiting = 0;
@@ -759,6 +818,95 @@ second_deletions_are_bounded(void **state)
 	chunks_free(&spare);
 }
 
+/* ---- what another server may not have (recent.h) ---- */
+
+static int
+setup_recent(void **state)
+{
+	if (with_prefix("pre*:") != 0)
+		return 1;
+	deletion_keep_recent(deletion, 60000000);
+	return 0;
+}
+
+static void
+what_was_answered_is_sent_again_after_a_loss(void **state)
+{
+	key("a");
+	message(1);
+	expect_sent("UNLINK pre*:a", NULL);
+	integer(1);
+	expect_done(1);
+	key("b");
+	message(2);
+	expect_sent("UNLINK pre*:b", NULL);
+	deletion_lost(deletion, DELETION_NODE);
+	assert_true(deletion_has_again(deletion));
+	expect_sent("UNLINK pre*:a", "UNLINK pre*:b", NULL);
+	deletion_lost(deletion, DELETION_NODE); /* the next one dies, too */
+	expect_sent("UNLINK pre*:a", "UNLINK pre*:b", NULL);
+	integer(1);
+	expect_none_done(); /* it was done before */
+	integer(1);
+	expect_done(2);
+	assert_false(deletion_has_again(deletion));
+	deletion_lost(deletion, DELETION_NODE);
+	expect_sent("UNLINK pre*:a pre*:b", NULL);
+	integer(0);
+	expect_none_done();
+}
+
+static void
+what_every_replica_has_is_not_sent_again(void **state)
+{
+	Role role = {.is_master = true, .offset = 100, .replicas = 1, .acknowledged = 50};
+
+	key("a");
+	message(1);
+	expect_sent("UNLINK pre*:a", NULL);
+	integer(1);
+	deletion_replicas(deletion, DELETION_NODE, &role, true, now_us);
+	key("b");
+	message(2);
+	expect_sent("UNLINK pre*:b", NULL);
+	integer(1);
+	role = (Role){.is_master = true, .offset = 200, .replicas = 1, .acknowledged = 100};
+	deletion_replicas(deletion, DELETION_NODE, &role, true, now_us);
+	deletion_lost(deletion, DELETION_NODE);
+	expect_sent("UNLINK pre*:b", NULL);
+	integer(1);
+}
+
+static void
+patterns_are_scanned_again_behind_those_of_messages(void **state)
+{
+	pattern("p:*");
+	message(1);
+	expect_sent("SCAN 0 MATCH pre\\*:p:* COUNT 500", NULL);
+	step("0", "pre*:p:1", NULL);
+	expect_sent("UNLINK pre*:p:1", NULL);
+	integer(1);
+	expect_done(1);
+	pattern("q:*");
+	message(2);
+	deletion_lost(deletion, DELETION_NODE);
+	expect_sent("SCAN 0 MATCH pre\\*:q:* COUNT 500", "UNLINK pre*:p:1", NULL);
+	step("0", NULL);
+	expect_done(2);
+	integer(0);
+	expect_sent("SCAN 0 MATCH pre\\*:p:* COUNT 500", NULL);
+	/* The broker forgets us: nobody will send it again. */
+	deletion_forget(deletion);
+	assert_true(deletion_has_again(deletion));
+	step("7", NULL); /* late */
+	expect_sent("SCAN 0 MATCH pre\\*:p:* COUNT 500", NULL);
+	step("0", "pre*:p:2", NULL);
+	expect_sent("UNLINK pre*:p:2", NULL);
+	integer(1);
+	expect_none_done();
+	assert_false(deletion_has_again(deletion));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -768,7 +916,8 @@ main(void)
 		TEST(one_message_is_one_command),
 		TEST(what_has_arrived_is_merged),
 		TEST(a_key_in_flight_is_sent_again),
-		TEST(a_message_without_keys_is_done_in_turn),
+		TEST(a_message_without_keys_is_a_ping),
+		TEST(a_ping_is_sent_until_it_is_answered),
 		TEST(commands_are_bounded_in_keys_and_bytes),
 		TEST(the_window_is_bounded_and_refilled),
 		TEST(a_full_output_is_tried_again),
@@ -786,6 +935,12 @@ main(void)
 		TEST(replies_are_classified),
 		TEST(errors_do_not_show_keys),
 		TEST(random_faults_lose_no_key),
+		cmocka_unit_test_setup_teardown(what_was_answered_is_sent_again_after_a_loss, setup_recent,
+										teardown),
+		cmocka_unit_test_setup_teardown(what_every_replica_has_is_not_sent_again, setup_recent,
+										teardown),
+		cmocka_unit_test_setup_teardown(patterns_are_scanned_again_behind_those_of_messages,
+										setup_recent, teardown),
 		cmocka_unit_test_setup_teardown(keys_are_deleted_a_second_time, setup_second, teardown),
 		cmocka_unit_test_setup_teardown(second_deletions_of_one_moment_are_joined_and_none_is_early,
 										setup_second, teardown),

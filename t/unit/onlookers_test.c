@@ -31,11 +31,13 @@ give_figures(void *context, Figures *out)
 static int
 begin(void **state)
 {
-	HttpSource source = {.context = NULL, .figures = give_figures};
+	FigureSource source = {.context = NULL, .figures = give_figures};
 	char       reason[200];
 
 	memset(&delay, 0, sizeof(delay));
 	figures = (Figures){.state = "consuming", .reason = "", .last_error = "", .queue_messages = -1,
+						.broker_words = {"", ""}, .redis_words = {"", ""}, .queue = "",
+						.patterns_trouble = "", .letters_trouble = "",
 						.delay = &delay, .redis_time = &round_trip};
 	return onlookers_open(&onlookers, &config, source, 0, reason, sizeof(reason)) ? 0 : -1;
 }

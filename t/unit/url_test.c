@@ -173,6 +173,86 @@ redis_urls(void **state)
 }
 
 static void
+a_cluster_is_a_list_of_hosts(void **state)
+{
+	RedisUrl url;
+	char     text[100] = "redis+cluster://a";
+	MqError  error;
+
+	(void) state;
+	assert_int_equal(redis_url_parse("redis+cluster://u:p%40@h1:7000,[::1]:7001,h3", &url, NULL),
+					 MQ_OK);
+	assert_int_equal(url.kind, REDIS_CLUSTER);
+	assert_false(url.tls);
+	assert_int_equal(url.host_count, 3);
+	assert_string_equal(url.hosts[0].host, "h1");
+	assert_int_equal(url.hosts[0].port, 7000);
+	assert_string_equal(url.hosts[1].host, "::1");
+	assert_int_equal(url.hosts[1].port, 7001);
+	assert_string_equal(url.hosts[2].host, "h3");
+	assert_int_equal(url.hosts[2].port, 6379);
+	assert_string_equal(url.host, "h1");
+	assert_string_equal(url.user, "u");
+	assert_string_equal(url.password, "p@");
+	redis_url_describe(&url, text, sizeof(text));
+	assert_string_equal(text, "cluster h1:7000,[::1]:7001,h3:6379");
+	redis_url_describe(&url, text, 12);
+	assert_string_equal(text, "cluster h1:");
+
+	assert_int_equal(redis_url_parse("rediss+cluster://h/", &url, NULL), MQ_OK);
+	assert_true(url.tls);
+	assert_int_equal(redis_url_parse("redis+cluster://h/0", &url, NULL), MQ_OK);
+	assert_int_equal(redis_url_parse("redis+cluster://", &url, NULL), MQ_OK);
+	assert_string_equal(url.hosts[0].host, "localhost");
+	assert_int_equal(redis_url_parse("redis+cluster://h/1", &url, &error), MQ_INVALID);
+	assert_string_equal(error.text, "URL: a cluster has database 0 only, and no options");
+	assert_int_equal(redis_url_parse("redis+cluster://h?db=0", &url, NULL), MQ_INVALID);
+	assert_int_equal(redis_url_parse("redis+cluster://h,,i", &url, NULL), MQ_INVALID);
+	assert_int_equal(redis_url_parse("redis+cluster://h:x", &url, NULL), MQ_INVALID);
+	strcpy(text, "redis+cluster://a");
+	for (int i = 1; i < REDIS_MAX_HOSTS; i++)
+		strcat(text, ",b");
+	assert_int_equal(redis_url_parse(text, &url, NULL), MQ_OK);
+	strcat(text, ",b");
+	assert_int_equal(redis_url_parse(text, &url, NULL), MQ_INVALID);
+}
+
+static void
+a_sentinel_group_has_a_master_and_two_logins(void **state)
+{
+	RedisUrl url;
+	char     text[100];
+
+	(void) state;
+	assert_int_equal(redis_url_parse("redis+sentinel://u:p@h1,h2:5000/my%2dmaster/3"
+									 "?sentinel_user=su&sentinel_password=s%26p",
+									 &url, NULL),
+					 MQ_OK);
+	assert_int_equal(url.kind, REDIS_SENTINEL);
+	assert_int_equal(url.host_count, 2);
+	assert_int_equal(url.hosts[0].port, 26379);
+	assert_int_equal(url.hosts[1].port, 5000);
+	assert_string_equal(url.master, "my-master");
+	assert_int_equal(url.database, 3);
+	assert_string_equal(url.user, "u");
+	assert_string_equal(url.password, "p");
+	assert_string_equal(url.sentinel_user, "su");
+	assert_string_equal(url.sentinel_password, "s&p");
+	redis_url_describe(&url, text, sizeof(text));
+	assert_string_equal(text, "sentinel h1:26379,h2:5000/my-master/3");
+
+	assert_int_equal(redis_url_parse("rediss+sentinel://h/m", &url, NULL), MQ_OK);
+	assert_true(url.tls);
+	assert_int_equal(url.database, 0);
+	assert_int_equal(redis_url_parse("redis+sentinel://h/m/", &url, NULL), MQ_OK);
+	assert_int_equal(redis_url_parse("redis+sentinel://h", &url, NULL), MQ_INVALID);
+	assert_int_equal(redis_url_parse("redis+sentinel://h/", &url, NULL), MQ_INVALID);
+	assert_int_equal(redis_url_parse("redis+sentinel://h//1", &url, NULL), MQ_INVALID);
+	assert_int_equal(redis_url_parse("redis+sentinel://h/m/x", &url, NULL), MQ_INVALID);
+	assert_int_equal(redis_url_parse("redis+sentinel://h/m?password=p", &url, NULL), MQ_INVALID);
+}
+
+static void
 a_description_holds_no_password(void **state)
 {
 	MqUrl    url;
@@ -204,6 +284,8 @@ main(void)
 		cmocka_unit_test(a_list_is_split_at_commas),
 		cmocka_unit_test(too_many_urls_are_refused),
 		cmocka_unit_test(redis_urls),
+		cmocka_unit_test(a_cluster_is_a_list_of_hosts),
+		cmocka_unit_test(a_sentinel_group_has_a_master_and_two_logins),
 		cmocka_unit_test(a_description_holds_no_password),
 	};
 

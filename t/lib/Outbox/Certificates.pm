@@ -18,6 +18,22 @@ sub new
 	$self->openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1',
 		'-nodes', '-keyout', "$dir/ca.key", '-out', "$dir/ca.pem", '-days', 3650,
 		'-subj', '/CN=authority of a test');
+	write_file("$dir/ca.index", '');
+	write_file("$dir/ca.conf", <<"CONF");
+[ca]
+default_ca = test
+[test]
+certificate = $dir/ca.pem
+private_key = $dir/ca.key
+database = $dir/ca.index
+new_certs_dir = $dir
+default_md = sha256
+unique_subject = no
+rand_serial = yes
+policy = names
+[names]
+commonName = supplied
+CONF
 	return $self;
 }
 
@@ -33,14 +49,22 @@ sub make
 
 	$self->openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
 		'-keyout', "$dir/$name.key", '-out', "$dir/$name.csr", '-subj', "/CN=$name");
-	open(my $file, '>', "$dir/$name.ext") or croak "$dir/$name.ext: $!";
-	print $file "subjectAltName=$names\n";
-	close $file or croak "$dir/$name.ext: $!";
-	$self->openssl('x509', '-req', '-in', "$dir/$name.csr", '-CA', "$dir/ca.pem",
-		'-CAkey', "$dir/ca.key", '-CAcreateserial', '-out', "$dir/$name.pem",
-		'-extfile', "$dir/$name.ext", '-days', $arg{expired} ? -1 : 3650);
+	write_file("$dir/$name.ext", "subjectAltName=$names\n");
+	# By dates and not by days: newer versions of `openssl x509` sign nothing that has expired.
+	$self->openssl('ca', '-batch', '-notext', '-config', "$dir/ca.conf",
+		'-in', "$dir/$name.csr", '-out', "$dir/$name.pem", '-extfile', "$dir/$name.ext",
+		'-startdate', '20200101000000Z', '-enddate', $arg{expired} ? '20200102000000Z' : '20991231000000Z');
 	chmod 0600, "$dir/$name.key";
 	return ("$dir/$name.pem", "$dir/$name.key");
+}
+
+sub write_file
+{
+	my ($path, $text) = @_;
+	open(my $file, '>', $path) or croak "$path: $!";
+	print $file $text;
+	close $file or croak "$path: $!";
+	return;
 }
 
 sub openssl

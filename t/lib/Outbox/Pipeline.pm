@@ -9,19 +9,25 @@ use File::Basename ();
 use Outbox::Postgres;
 use Outbox::RabbitMQ;
 use Outbox::Redis;
+use Outbox::RedisCluster;
 use Outbox::Worker;
 use Test::More ();
 
 # Starts what is asked for; all by default. Named arguments: worker => 0 and node => 0 leave that one
-# out; relay_conf (lines for postgresql.conf), worker_options.
+# out; cluster => {...} has a cluster in place of one Redis (see RedisCluster.pm); relay_conf (lines for
+# postgresql.conf), broker_config (for rabbitmq.conf), worker_options.
 sub start
 {
 	my ($class, %arg) = @_;
 	my $self = bless { dir => work_folder() }, $class;
 	my $dir = $self->{dir};
 
-	$self->{broker} = Outbox::RabbitMQ->new(dir => "$dir/rabbitmq")->launch;
-	$self->{redis} = Outbox::Redis->new(dir => "$dir/redis")->start;
+	$self->{broker} = Outbox::RabbitMQ->new(dir => "$dir/rabbitmq", config => $arg{broker_config})->launch;
+	$self->{redis} =
+	  $arg{cluster}
+	  ? Outbox::RedisCluster->new(dir => "$dir/cluster", %{ $arg{cluster} })
+	  : Outbox::Redis->new(dir => "$dir/redis");
+	$self->{redis}->start;
 	$self->start_node($arg{relay_conf}) if $arg{node} // 1;
 	$self->{broker}->wait_ready;
 	$self->{worker} = Outbox::Worker->new(
@@ -50,6 +56,8 @@ sub work_folder
 {
 	my $base = $ENV{OUTBOX_WORK} or die "run tests by: make test T=$0\n";
 	my $name = File::Basename::basename($0, '.pl');
+	# Node tests of several kinds have a run.pl each, named by its folder.
+	$name = File::Basename::basename(File::Basename::dirname($0)) if $name eq 'run';
 	my $dir = "$base/$name";
 	mkdir $dir;
 	return $dir;

@@ -10,6 +10,7 @@ use strict;
 use warnings;
 use Carp;
 use File::Path ();
+use IO::Socket::INET;
 use JSON::PP ();
 use POSIX ();
 use Outbox::Amqp;
@@ -33,6 +34,7 @@ sub new
 		epmd_port => free_port(),
 	}, $class;
 
+	($self->{tls_port}) = ($arg{config} // '') =~ /^listeners\.ssl\.1 = 127\.0\.0\.1:(\d+)$/m;
 	File::Path::make_path("$dir/home", "$dir/log", "$dir/mnesia");
 	# 50 MB of free disk is the default below which it takes no more messages.
 	write_file("$dir/rabbitmq.conf", <<"CONF" . ($arg{config} // ''));
@@ -135,10 +137,17 @@ sub wait_ready
 		"RabbitMQ to answer on port $self->{port}",
 		sub {
 			die "it ended:\n" . $self->log_tail unless $self->{server}->alive;
-			return $self->reconnect;
+			# It listens for TLS last.
+			return $self->reconnect && (!$self->{tls_port} || listens($self->{tls_port}));
 		},
 		START_LIMIT_S);
 	return $self;
+}
+
+sub listens
+{
+	my ($port) = @_;
+	return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port);
 }
 
 # Ends it in good order; messages on disk stay.

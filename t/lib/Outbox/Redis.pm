@@ -1,5 +1,7 @@
 # Redis.pm
 #    A private Redis server on a port and in a folder of its own, and a small client to ask it.
+#
+# REDIS_SERVER=valkey-server has the tests run on Valkey in its place: `make test-matrix`.
 
 package Outbox::Redis;
 
@@ -12,6 +14,7 @@ use Outbox::Port 'free_port';
 use Outbox::Process;
 use Outbox::Wait;
 
+use constant PROGRAM       => $ENV{REDIS_SERVER} || 'redis-server';
 use constant START_LIMIT_S => 30;
 use constant TIME_LIMIT_S  => 20;
 
@@ -51,9 +54,9 @@ sub launch
 {
 	my ($self) = @_;
 	$self->{server} = Outbox::Process->start(
-		name    => 'redis-server',
+		name    => PROGRAM,
 		command => [
-			'redis-server', '--port', $self->{port}, '--bind', '127.0.0.1',
+			PROGRAM, '--port', $self->{port}, '--bind', '127.0.0.1',
 			'--dir', $self->{dir}, '--save', '', '--appendonly', 'yes',
 			'--appendfsync', 'no', '--daemonize', 'no', @{ $self->{options} } ],
 		dir => $self->{dir},

@@ -64,7 +64,8 @@ sub sweep
 		waitpid($_, 1) for @pids;    # 1: WNOHANG; ours, or nobody's business
 		Time::HiRes::sleep(0.02);
 	}
-	return sort keys %killed;
+	my @names = sort keys %killed;
+	return @names;
 }
 
 sub owns

@@ -149,7 +149,7 @@ sub start_ticker
 	my $waited_s = 0;
 	while (getppid() == $parent)
 	{
-		select undef, undef, undef, TICK_S;
+		Time::HiRes::sleep(TICK_S);
 		last if getppid() != $parent;
 		$waited_s += TICK_S;
 		next if $waited_s % $every_s;
