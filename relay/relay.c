@@ -523,7 +523,7 @@ turn(Relay *relay)
 		load_parked(relay, now_us);
 	if (canary_turn(&relay->canary, relay->publisher, mq_bytes_of(relay->exchange),
 					mq_bytes_of(relay->routing_key), now_us))
-		publisher_look(relay->publisher);
+		look(relay);
 	broker_step(relay->broker, now_us);
 	due_us = publisher_step(relay->publisher, now_us);
 	broker_flush(relay->broker);
