@@ -22,7 +22,7 @@ for my $page ('CONTRIBUTING.md', 'docs/packages.md', '.github/pull_request_templ
 	# In prose make is a verb: only what is set as code counts.
 	my @commands = $page =~ /yml$/ ? split /\n/, file($page)
 	  : (file($page) =~ /`([^`\n]*)`/g, file($page) =~ /^ {4}(\S.*)$/mg);
-	for my $command (map { s/ # .*//r } @commands)
+	for my $command (map { s/ # .*//r =~ s/'[^']*'//gr } @commands)
 	{
 		my ($words) = $command =~ /(?:^|run: |sudo )make((?: [^ ]+)+)/ or next;
 		$asked{$_} = $page for grep { /^[a-z][a-z-]*$/ } split ' ', $words;
