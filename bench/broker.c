@@ -38,7 +38,7 @@ broker_connect(void)
 	amqp_socket_t          *socket = broker == NULL ? NULL : amqp_tcp_socket_new(broker);
 
 	if (socket == NULL ||
-		amqp_socket_open(socket, "127.0.0.1", atoi(need("BENCH_AMQP_PORT"))) != AMQP_STATUS_OK)
+	    amqp_socket_open(socket, "127.0.0.1", atoi(need("BENCH_AMQP_PORT"))) != AMQP_STATUS_OK)
 		fail("RabbitMQ: no connection");
 	check_reply(
 		amqp_login(broker, "/", 0, FRAME_MAX_BYTES, 0, AMQP_SASL_METHOD_PLAIN, "guest", "guest"),
@@ -65,8 +65,8 @@ broker_declare(amqp_connection_state_t broker, const char *queue)
 int64_t
 broker_length(amqp_connection_state_t broker, const char *queue)
 {
-	amqp_queue_declare_ok_t *found = amqp_queue_declare(broker, CHANNEL, amqp_cstring_bytes(queue), 1,
-														1, 0, 0, amqp_empty_table);
+	amqp_queue_declare_ok_t *found = amqp_queue_declare(broker, CHANNEL, amqp_cstring_bytes(queue),
+	                                                    1, 1, 0, 0, amqp_empty_table);
 
 	broker_check(broker, "declare");
 	return found->message_count;
@@ -84,7 +84,7 @@ broker_consume(amqp_connection_state_t broker, const char *queue, int prefetch, 
 {
 	amqp_basic_qos(broker, CHANNEL, 0, (uint16_t) prefetch, 0);
 	amqp_basic_consume(broker, CHANNEL, amqp_cstring_bytes(queue), amqp_empty_bytes, 0, no_ack, 0,
-					   amqp_empty_table);
+	                   amqp_empty_table);
 	broker_check(broker, "consume");
 }
 
@@ -106,13 +106,13 @@ broker_confirms(amqp_connection_state_t broker)
 void
 broker_publish(amqp_connection_state_t broker, const char *body, size_t size)
 {
-	amqp_basic_properties_t properties = {
-		._flags = AMQP_BASIC_CONTENT_TYPE_FLAG | AMQP_BASIC_DELIVERY_MODE_FLAG,
-		.content_type = amqp_cstring_bytes("application/json"),
-		.delivery_mode = PERSISTENT};
+	amqp_basic_properties_t properties = {._flags = AMQP_BASIC_CONTENT_TYPE_FLAG |
+	                                                AMQP_BASIC_DELIVERY_MODE_FLAG,
+	                                      .content_type = amqp_cstring_bytes("application/json"),
+	                                      .delivery_mode = PERSISTENT};
 
-	if (amqp_basic_publish(broker, CHANNEL, amqp_empty_bytes, amqp_cstring_bytes(BROKER_QUEUE), 1, 0,
-						   &properties, (amqp_bytes_t){size, (void *) body}) != AMQP_STATUS_OK)
+	if (amqp_basic_publish(broker, CHANNEL, amqp_empty_bytes, amqp_cstring_bytes(BROKER_QUEUE), 1,
+	                       0, &properties, (amqp_bytes_t){size, (void *) body}) != AMQP_STATUS_OK)
 		fail("RabbitMQ: publishing failed");
 }
 

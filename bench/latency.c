@@ -80,7 +80,7 @@ wait_deleted(redisContext *subscription, const char *key)
 		redisReply *reply = checked(subscription, answer);
 
 		found = reply->type == REDIS_REPLY_ARRAY && reply->elements == 4 &&
-				strcmp(reply->element[3]->str, key) == 0;
+		        strcmp(reply->element[3]->str, key) == 0;
 		freeReplyObject(reply);
 	}
 }
@@ -137,11 +137,11 @@ measure_one(Ends *ends, int id)
 static void
 measure_commits(const char *table, int count)
 {
-	Ends     ends = {.postgres = connect_postgres(),
-					 .redis = connect_redis(),
-					 .subscription = connect_redis(),
-					 .table = table};
-	Span    *spans = calloc((size_t) count, sizeof(*spans));
+	Ends  ends = {.postgres = connect_postgres(),
+	              .redis = connect_redis(),
+	              .subscription = connect_redis(),
+	              .table = table};
+	Span *spans = calloc((size_t) count, sizeof(*spans));
 
 	if (spans == NULL)
 		fail("out of memory");
@@ -152,8 +152,8 @@ measure_commits(const char *table, int count)
 	}
 	freeReplyObject(
 		checked(ends.redis, redisCommand(ends.redis, "CONFIG SET notify-keyspace-events Eg")));
-	freeReplyObject(
-		checked(ends.subscription, redisCommand(ends.subscription, "PSUBSCRIBE __keyevent@*__:del")));
+	freeReplyObject(checked(ends.subscription,
+	                        redisCommand(ends.subscription, "PSUBSCRIBE __keyevent@*__:del")));
 
 	srandom(1);
 	for (int i = -WARM_UP_COUNT; i < count; i++)
@@ -206,7 +206,8 @@ measure_bulk(const char *table, int count)
 	char          sql[128];
 	int64_t       began_us, committed_us;
 
-	freeReplyObject(checked(redis, redisCommand(redis, "CONFIG SET notify-keyspace-events %s", "")));
+	freeReplyObject(
+		checked(redis, redisCommand(redis, "CONFIG SET notify-keyspace-events %s", "")));
 	set_keys(redis, count);
 	if (redis_integer(redis, "DBSIZE") != count)
 		fail("other keys are in the way");
@@ -221,7 +222,7 @@ measure_bulk(const char *table, int count)
 		pause_us(LOOK_INTERVAL_US);
 	}
 	printf("{\"keys\": %d, \"update_s\": %.3f, \"gone_after_commit_s\": %.3f}\n", count,
-		   (double) (committed_us - began_us) / 1e6, (double) (now_us() - committed_us) / 1e6);
+	       (double) (committed_us - began_us) / 1e6, (double) (now_us() - committed_us) / 1e6);
 	redisFree(redis);
 	PQfinish(postgres);
 }

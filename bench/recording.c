@@ -45,7 +45,8 @@ static const char *tables[MAX_TABLES];
 static int         table_count;
 static double      turns[MAX_TABLES][MAX_ROUNDS][FIGURES];
 
-static void __attribute__((format(printf, 2, 3))) run_format(PGconn *postgres, const char *format, ...)
+static void __attribute__((format(printf, 2, 3)))
+run_format(PGconn *postgres, const char *format, ...)
 {
 	char    sql[MAX_SQL];
 	va_list arguments;
@@ -74,9 +75,9 @@ wal_bytes_since(PGconn *postgres, int64_t begin)
 	char    sql[MAX_SQL];
 
 	snprintf(sql, sizeof(sql),
-			 "SELECT sum(fpi_size)::bigint FROM pg_get_wal_stats('0/0'::pg_lsn + %" PRId64
-			 ", '0/0'::pg_lsn + %" PRId64 ")",
-			 begin, end);
+	         "SELECT sum(fpi_size)::bigint FROM pg_get_wal_stats('0/0'::pg_lsn + %" PRId64
+	         ", '0/0'::pg_lsn + %" PRId64 ")",
+	         begin, end);
 	return end - begin - sql_number(postgres, sql);
 }
 
@@ -142,7 +143,7 @@ prepare_state(PGconn *postgres, const char *state)
 	for (int i = 0; i < table_count; i++)
 	{
 		run_format(postgres, "ALTER TABLE %s SET (fillfactor = %d)", tables[i],
-		        strcmp(state, "packed") == 0 ? 100 : 45);
+		           strcmp(state, "packed") == 0 ? 100 : 45);
 		run_format(postgres, "VACUUM (FULL) %s", tables[i]);
 	}
 }
@@ -237,7 +238,8 @@ main(int argc, char **argv)
 	if (strcmp(argv[1], "single") == 0)
 		single((int) number(argv[2], MAX_ROUNDS), number(argv[3], MAX_COUNT));
 	else if (strcmp(argv[1], "bulk") == 0)
-		bulk((int) number(argv[2], MAX_ROUNDS), argv[3], argc == 5 ? (int) number(argv[4], table_rows()) : table_rows());
+		bulk((int) number(argv[2], MAX_ROUNDS), argv[3],
+		     argc == 5 ? (int) number(argv[4], table_rows()) : table_rows());
 	else
 		fail("unknown measurement \"%s\"", argv[1]);
 	return 0;

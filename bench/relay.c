@@ -39,7 +39,7 @@
 #define ROWS 1000 /* of the tables in relay.sql */
 #define MAX_ROUNDS 100
 #define MAX_PAUSE_US 4000 /* between commits, so that they do not march in step with anything */
-#define LOOK_US 5000 /* between two looks at counters and memory */
+#define LOOK_US 5000      /* between two looks at counters and memory */
 #define MAX_LOOKS 100000
 #define MAX_CLIENTS 64
 #define TENTHS 10
@@ -50,7 +50,7 @@ static bool
 is_body(const amqp_envelope_t *message, const char *body)
 {
 	return message->message.body.len == strlen(body) &&
-		   memcmp(message->message.body.bytes, body, strlen(body)) == 0;
+	       memcmp(message->message.body.bytes, body, strlen(body)) == 0;
 }
 
 /* ---- latency ---------------------------------------------------------------------------------- */
@@ -91,7 +91,7 @@ wait_body(Latency *latency, const char *body)
 	arrived_us = now_us();
 	if (!is_body(&message, body))
 		fail("another message came: %.*s", (int) message.message.body.len,
-			 (char *) message.message.body.bytes);
+		     (char *) message.message.body.bytes);
 	amqp_destroy_envelope(&message);
 	return arrived_us;
 }
@@ -139,9 +139,9 @@ measure_floor(Latency *latency, int64_t id)
 	sent_us = now_us();
 	update_row(latency, "plain", id);
 	committed_us = now_us();
-	if (amqp_basic_publish(latency->publisher, 1, amqp_empty_bytes, amqp_cstring_bytes(BROKER_QUEUE), 1, 0,
-						   &latency->sample.message.properties, amqp_cstring_bytes(body)) !=
-		AMQP_STATUS_OK)
+	if (amqp_basic_publish(
+			latency->publisher, 1, amqp_empty_bytes, amqp_cstring_bytes(BROKER_QUEUE), 1, 0,
+			&latency->sample.message.properties, amqp_cstring_bytes(body)) != AMQP_STATUS_OK)
 		fail("RabbitMQ: publishing failed");
 	arrived_us = wait_body(latency, body);
 	wait_confirm(latency);
@@ -192,8 +192,8 @@ print_times(const char *name, int64_t *times_us, int count)
 {
 	sort_times(times_us, count);
 	printf("\"%s\": {\"median_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f}",
-		   name, percentile_ms(times_us, count, 50), percentile_ms(times_us, count, 90),
-		   percentile_ms(times_us, count, 99), percentile_ms(times_us, count, 100));
+	       name, percentile_ms(times_us, count, 50), percentile_ms(times_us, count, 90),
+	       percentile_ms(times_us, count, 99), percentile_ms(times_us, count, 100));
 }
 
 static void
@@ -266,7 +266,7 @@ begin_writers(Writers *writers, int count, int64_t events, const char *procedure
 		writers->clients[i] = connect_postgres();
 		run_sql(writers->clients[i], "SET synchronous_commit = off");
 		snprintf(sql, sizeof(sql), "CALL %s(%" PRId64 ", %" PRId64 ")", procedure,
-				 events * i / count + 1, events * (i + 1) / count);
+		         events * i / count + 1, events * (i + 1) / count);
 		if (!PQsendQuery(writers->clients[i], sql))
 			fail("PostgreSQL: %s", PQerrorMessage(writers->clients[i]));
 	}
@@ -302,7 +302,7 @@ record(int clients, int64_t events, const char *procedure)
 	begin_writers(&writers, clients, events, procedure);
 	took_us = end_writers(&writers);
 	printf("{\"clients\": %d, \"events\": %" PRId64 ", \"seconds\": %.3f}\n", clients, events,
-		   (double) took_us / 1e6);
+	       (double) took_us / 1e6);
 }
 
 /* ---- the relay at work ------------------------------------------------------------------------ */
@@ -420,8 +420,8 @@ reached_at_us(double events)
 
 		if ((double) b->events >= events && b->events > a->events)
 			return (double) a->at_us + (double) (b->at_us - a->at_us) *
-										   (events - (double) a->events) /
-										   (double) (b->events - a->events);
+			                               (events - (double) a->events) /
+			                               (double) (b->events - a->events);
 	}
 	return (double) watch.looks[watch.count - 1].at_us;
 }
@@ -433,14 +433,14 @@ print_watch(int64_t events)
 	double tenth = (double) events / TENTHS;
 
 	printf("\"events\": %" PRId64 ", \"seconds\": %.3f, \"first_after_s\": %.3f, \"tenths_s\": [",
-		   events, (reached_at_us((double) events) - (double) watch.looks[0].at_us) / 1e6,
-		   (reached_at_us(1) - (double) watch.looks[0].at_us) / 1e6);
+	       events, (reached_at_us((double) events) - (double) watch.looks[0].at_us) / 1e6,
+	       (reached_at_us(1) - (double) watch.looks[0].at_us) / 1e6);
 	for (int i = 0; i < TENTHS; i++)
 		printf("%s%.0f", i == 0 ? "" : ", ",
-			   tenth * 1e6 / (reached_at_us(tenth * (i + 1)) - reached_at_us(tenth * i)));
+		       tenth * 1e6 / (reached_at_us(tenth * (i + 1)) - reached_at_us(tenth * i)));
 	printf("], \"rss_own_kb\": %" PRId64 ", \"rss_file_kb\": %" PRId64
-		   ", \"rss_shared_kb\": %" PRId64,
-		   watch.peak.anonymous, watch.peak.file, watch.peak.shared);
+	       ", \"rss_shared_kb\": %" PRId64,
+	       watch.peak.anonymous, watch.peak.file, watch.peak.shared);
 }
 
 static void
@@ -467,16 +467,17 @@ publish_bodies(int64_t count, int64_t bytes)
 	broker_declare(broker, BODIES_QUEUE);
 	begin_watch();
 	snprintf(sql, sizeof(sql),
-			 "SELECT outbox.publish_bytes('', '" BODIES_QUEUE "', string_agg(sha512(n::text::bytea), "
-			 "''), 'application/octet-stream') FROM generate_series(1, %" PRId64 ") n",
-			 bytes / 64);
+	         "SELECT outbox.publish_bytes('', '" BODIES_QUEUE
+	         "', string_agg(sha512(n::text::bytea), "
+	         "''), 'application/octet-stream') FROM generate_series(1, %" PRId64 ") n",
+	         bytes / 64);
 	for (int64_t i = 0; i < count; i++)
 		run_sql(writer, sql);
 	watch.looks[watch.count++] = (Look){now_us(), 0};
 	run_sql(watch.postgres, "SELECT outbox.resume()");
 	watch_until(count, LOOK_US);
 	printf("{\"bytes\": %" PRId64 ", \"in_queue\": %" PRId64 ", ", bytes,
-		   broker_length(broker, BODIES_QUEUE));
+	       broker_length(broker, BODIES_QUEUE));
 	print_watch(count);
 	printf("}\n");
 	broker_purge(broker, BODIES_QUEUE);
@@ -511,7 +512,7 @@ publish_confirmed(int64_t messages)
 		broker_confirm_all(broker, (uint64_t) first + 1, (int) (done - first));
 	}
 	printf("{\"messages\": %" PRId64 ", \"seconds\": %.6f}\n", messages,
-		   (double) (now_us() - began_us) / 1e6);
+	       (double) (now_us() - began_us) / 1e6);
 	broker_close(broker);
 }
 
@@ -544,8 +545,8 @@ audit(int64_t events)
 {
 	amqp_connection_state_t broker = broker_connect();
 	unsigned char          *seen = calloc((size_t) events + 1, 1);
-	int64_t messages = broker_length(broker, BROKER_QUEUE);
-	int64_t keys = 0, distinct = 0;
+	int64_t                 messages = broker_length(broker, BROKER_QUEUE);
+	int64_t                 keys = 0, distinct = 0;
 
 	if (seen == NULL)
 		fail("out of memory");
@@ -564,8 +565,8 @@ audit(int64_t events)
 	for (int64_t i = 1; i <= events; i++)
 		distinct += seen[i];
 	printf("{\"messages\": %" PRId64 ", \"keys\": %" PRId64 ", \"distinct\": %" PRId64
-		   ", \"missing\": %" PRId64 "}\n",
-		   messages, keys, distinct, events - distinct);
+	       ", \"missing\": %" PRId64 "}\n",
+	       messages, keys, distinct, events - distinct);
 	free(seen);
 	broker_close(broker);
 }
@@ -611,9 +612,9 @@ through(int clients, int64_t events)
 	wrote_us = end_writers(&writers);
 	bytes = outbox_bytes(watch.postgres);
 	printf("{\"clients\": %d, \"recorded_s\": %.3f, \"outbox_bytes\": %" PRId64
-		   ", \"empty_bytes\": %" PRId64 ", \"empty_after_s\": %.3f, ",
-		   clients, (double) wrote_us / 1e6, bytes, empty_bytes,
-		   wait_empty(watch.postgres, empty_bytes));
+	       ", \"empty_bytes\": %" PRId64 ", \"empty_after_s\": %.3f, ",
+	       clients, (double) wrote_us / 1e6, bytes, empty_bytes,
+	       wait_empty(watch.postgres, empty_bytes));
 	print_watch(events);
 	printf("}\n");
 	run_sql(holder, "COMMIT");
@@ -632,7 +633,7 @@ main(int argc, char **argv)
 		measure_latency((int) number(argv[2], MAX_ROUNDS), (int) number(argv[3], 1000000));
 	else if (strcmp(what, "record") == 0 && (argc == 4 || argc == 5))
 		record((int) number(argv[2], MAX_CLIENTS), number(argv[3], INT32_MAX),
-			   argc == 5 ? argv[4] : RECORD);
+		       argc == 5 ? argv[4] : RECORD);
 	else if (strcmp(what, "drain") == 0 && argc == 3)
 		drain(number(argv[2], INT32_MAX));
 	else if (strcmp(what, "confirms") == 0 && argc == 3)

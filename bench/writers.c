@@ -29,7 +29,7 @@
 #define MAX_SECONDS 600
 #define MAX_RATE 1000000
 #define MAX_TRANSACTIONS 8000000
-#define AUTHORS 1000       /* as in recording.sql */
+#define AUTHORS 1000 /* as in recording.sql */
 #define ANSWER_LIMIT_US INT64_C(60000000)
 
 typedef enum State
@@ -123,9 +123,9 @@ static void
 publish_keys(Client *client)
 {
 	char body[128];
-	int  size = snprintf(body, sizeof(body),
-						 "{\"keys\":[\"blogs:all\",\"blog:%d\",\"author:%d:blogs\"]}", client->id,
-						 client->id % AUTHORS);
+	int  size =
+		snprintf(body, sizeof(body), "{\"keys\":[\"blogs:all\",\"blog:%d\",\"author:%d:blogs\"]}",
+	             client->id, client->id % AUTHORS);
 
 	broker_publish(broker, body, (size_t) size);
 	client->tag = ++tags;
@@ -166,7 +166,7 @@ hear_broker(void)
 
 		for (int i = 0; i < client_count; i++)
 			if (clients[i].state == CONFIRMING &&
-				(clients[i].tag == tag || (multiple && clients[i].tag < tag)))
+			    (clients[i].tag == tag || (multiple && clients[i].tag < tag)))
 				end_transaction(&clients[i], now);
 	}
 }
@@ -211,10 +211,11 @@ wait_and_hear(int64_t next_us)
 	if (wait_us < 0)
 		limit = (struct timespec){0};
 	for (int i = 0; i < client_count; i++)
-		fds[i] = (struct pollfd){
-			.fd = clients[i].state == WRITING ? PQsocket(clients[i].postgres) : -1, .events = POLLIN};
-	fds[client_count] = (struct pollfd){.fd = broker == NULL ? -1 : amqp_get_sockfd(broker),
-										.events = POLLIN};
+		fds[i] =
+			(struct pollfd){.fd = clients[i].state == WRITING ? PQsocket(clients[i].postgres) : -1,
+		                    .events = POLLIN};
+	fds[client_count] =
+		(struct pollfd){.fd = broker == NULL ? -1 : amqp_get_sockfd(broker), .events = POLLIN};
 	ready = ppoll(fds, (nfds_t) client_count + 1, &limit, NULL);
 	if (ready < 0 && errno != EINTR)
 		fail("poll: %s", strerror(errno));
@@ -244,13 +245,14 @@ static void
 print_figures(int64_t took_us, int64_t cpu, int64_t own_cpu)
 {
 	sort_times(times_us, done_count);
-	printf("{\"clients\": %d, \"transactions\": %d, \"seconds\": %.3f, \"rate\": %.1f, "
-		   "\"backend_cpu_us\": %.3f, \"client_cpu_us\": %.3f, \"median_ms\": %.3f, \"p99_ms\": %.3f, "
-		   "\"max_ms\": %.3f}\n",
-		   client_count, done_count, (double) took_us / 1e6, done_count * 1e6 / (double) took_us,
-		   (double) cpu / 1e3 / done_count, (double) own_cpu / 1e3 / done_count,
-		   percentile_ms(times_us, done_count, 50), percentile_ms(times_us, done_count, 99),
-		   percentile_ms(times_us, done_count, 100));
+	printf(
+		"{\"clients\": %d, \"transactions\": %d, \"seconds\": %.3f, \"rate\": %.1f, "
+		"\"backend_cpu_us\": %.3f, \"client_cpu_us\": %.3f, \"median_ms\": %.3f, \"p99_ms\": %.3f, "
+		"\"max_ms\": %.3f}\n",
+		client_count, done_count, (double) took_us / 1e6, done_count * 1e6 / (double) took_us,
+		(double) cpu / 1e3 / done_count, (double) own_cpu / 1e3 / done_count,
+		percentile_ms(times_us, done_count, 50), percentile_ms(times_us, done_count, 99),
+		percentile_ms(times_us, done_count, 100));
 }
 
 int

@@ -72,9 +72,12 @@ sub table
 {
 	my ($head, @rows) = @_;
 	return '' unless @rows;
-	my $right = sub { join ' | ', map { $_ ? '---:' : '---' } 0 .. $#$head };
-	return join '', map { "| $_ |\n" } join(' | ', @$head), $right->(), map { join ' | ', map { $_ // '' } @$_ } @rows;
+	my @lines = map { my $i = $_; is_number($rows[0][$i]) ? '---:' : '---' } 0 .. $#$head;
+	return join '', map { "| $_ |\n" } join(' | ', @$head), join(' | ', @lines), map { join ' | ', map { $_ // '' } @$_ } @rows;
 }
+
+# Numbers, with their unit or without, stand to the right.
+sub is_number { my ($text) = @_; return ($text // '') =~ /^(?:[\d.,]+(?: \S+)?|)$/ }
 
 # A share of one in percent; a number with as many digits as it deserves.
 sub percent { my ($share) = @_; return defined $share ? sprintf '%.0f %%', 100 * $share : '' }
@@ -170,7 +173,8 @@ sub table_wide
 				  . ', p99 ' . digits(median(map { $_->{p99_ms} } @{ $result->{rounds} })) . ' ms' : '';
 			} [ 1, 'on' ], [ 8, 'on' ], [ 32, 'on' ], [ 1, 'off' ], [ 8, 'off' ], [ 32, 'off' ] ];
 	}
-	return table([ 'way', map { "$_ writers" } '1', '8', '32', '1, off:', '8, off:', '32, off:' ], @rows);
+	return table([ 'way', map({ "$_, on" } '1 writer', '8 writers', '32 writers'),
+			map { "$_, off" } '1 writer', '8 writers', '32 writers' ], @rows);
 }
 
 my @parts = ('backends', 'relay', 'ticker', 'broker', 'worker', 'redis', 'wal writers');
@@ -180,7 +184,7 @@ sub table_spent
 	my ($results) = @_;
 	my @rows = map {
 		my $way = $_->{way};
-		[ $_->{title}, map { my $us = $results->spent_us($way, $_, 8, 'off'); $us ? digits($us) : '' } @parts ];
+		[ $_->{title}, map { my $us = $results->spent_us($way, $_, 8, 'off'); $us ? sprintf('%.1f', $us) : '' } @parts ];
 	} grep { $_->{way} !~ /^node/ } ways_of($results, 'throughput', clients => 8, sync => 'off');
 	return table([ 'way', map { "$_, us" } @parts ], @rows);
 }
@@ -333,7 +337,7 @@ sub table_scale
 		[ 'brokers', sprintf('%s writes/s x %.1f us, each queue at most %.1f of a processor', digits(WRITES_S), $broker, FULL),
 			sprintf('%d queues, %.2f processors', ceil(WRITES_S * $broker / 1e6 / FULL), WRITES_S * $broker / 1e6) ],
 		[ 'workers', sprintf('%s writes/s x %.1f us', digits(WRITES_S), $worker),
-			sprintf('%d workers for the work, twice as many in case one fails; %.2f processors',
+			sprintf('%d for the work and one more in case it fails; %.2f processors',
 				ceil(WRITES_S * $worker / 1e6 / FULL), WRITES_S * $worker / 1e6) ],
 		[ 'Redis', sprintf('%s distinct keys/s over %d nodes, of %s/s that one can delete', digits($keys), REDIS_NODES, digits($unlink)),
 			sprintf('%s keys/s a node: %.2f %% of a processor each', digits($keys / REDIS_NODES),
