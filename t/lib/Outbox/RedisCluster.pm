@@ -43,6 +43,8 @@ sub add_node
 			'--cluster-enabled', 'yes', '--cluster-port', $bus,
 			'--cluster-node-timeout', $self->{timeout},
 			'--cluster-replica-validity-factor', 0, '--repl-diskless-sync-delay', 0,
+			# A master without slots remains one.
+			'--cluster-allow-replica-migration', 'no',
 			@{ $self->{options} } ]);
 	$node->{bus} = $bus;
 	push @{ $self->{nodes} }, $node;
