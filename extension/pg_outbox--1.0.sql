@@ -69,9 +69,10 @@ ALTER TABLE outbox.event_2 ALTER COLUMN keys SET STORAGE EXTERNAL,
 ALTER TABLE outbox.event_3 ALTER COLUMN keys SET STORAGE EXTERNAL,
     ALTER COLUMN patterns SET STORAGE EXTERNAL;
 
-CREATE INDEX event_1_xid_id_idx ON outbox.event_1 (xid, id);
-CREATE INDEX event_2_xid_id_idx ON outbox.event_2 (xid, id);
-CREATE INDEX event_3_xid_id_idx ON outbox.event_3 (xid, id);
+-- No two entries are alike, and whoever fills a page would look for some while all others wait for it.
+CREATE INDEX event_1_xid_id_idx ON outbox.event_1 (xid, id) WITH (deduplicate_items = off);
+CREATE INDEX event_2_xid_id_idx ON outbox.event_2 (xid, id) WITH (deduplicate_items = off);
+CREATE INDEX event_3_xid_id_idx ON outbox.event_3 (xid, id) WITH (deduplicate_items = off);
 
 COMMENT ON TABLE outbox.event_1 IS 'events and positions; read the view outbox.event';
 COMMENT ON TABLE outbox.event_2 IS 'events and positions; read the view outbox.event';

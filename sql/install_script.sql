@@ -19,7 +19,7 @@ SELECT m[1] FROM regexp_matches(:'bare', '\m(?:FROM|JOIN|LATERAL)\s+([a-z_][a-z0
 SELECT m[1] FROM regexp_matches(:'bare', '\s(<>|<|>|<=|>=|!=|\+|-|/|\|\||~|&|LIKE|BETWEEN)\s', 'g') AS m;
 SELECT m[1] FROM regexp_matches(:'bare', '(WITH \([^)]*\)|SET search_path = [^\n]*|[^\n]*\s=\s[^\n]*)', 'g') AS m
  WHERE m[1] ~ '=' AND m[1] !~ '^(WITH \(autovacuum_enabled = off, toast.autovacuum_enabled = off\)|SET search_path = pg_catalog, pg_temp)'
-   AND m[1] !~ 'SET search_path = pg_catalog, pg_temp' AND m[1] !~ 'autovacuum_enabled = off';
+   AND m[1] !~ 'SET search_path = pg_catalog, pg_temp' AND m[1] !~ '(autovacuum_enabled|deduplicate_items) = off';
 
 -- functions: SQL and PL/pgSQL ones, and all with SECURITY DEFINER, pin their search path
 SELECT p.oid::regprocedure FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
