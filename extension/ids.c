@@ -39,9 +39,9 @@
 
 typedef struct IdBlock
 {
-	Oid     database; /* never changes once it is set */
-	slock_t mutex;    /* guards what follows */
-	Oid     sequence; /* it is a block of this one */
+	Oid     database;  /* never changes once it is set */
+	slock_t mutex;     /* guards what follows */
+	Oid     sequence;  /* it is a block of this one */
 	int64   next, end; /* next == end: it is used up */
 } IdBlock;
 
@@ -53,7 +53,7 @@ typedef struct IdsShared
 } IdsShared;
 
 static IdsShared *shared = NULL;
-static IdBlock   *my_block;   /* NULL: there is no room for this database */
+static IdBlock   *my_block; /* NULL: there is no room for this database */
 static bool       my_block_is_known;
 
 Size
@@ -131,13 +131,13 @@ static int64
 next_value(Oid sequence)
 {
 	LOCAL_FCINFO(call, 1);
-	int64 last;
+	Datum last;
 
 	InitFunctionCallInfoData(*call, NULL, 1, InvalidOid, NULL, NULL);
 	call->args[0] = (NullableDatum){ObjectIdGetDatum(sequence), false};
-	last = DatumGetInt64(pg_sequence_last_value(call));
+	last = pg_sequence_last_value(call);
 	/* New, or restarted by hand, it tells by nextval alone where it begins. */
-	return call->isnull ? nextval_internal(sequence, false) : last + 1;
+	return call->isnull ? nextval_internal(sequence, false) : DatumGetInt64(last) + 1;
 }
 
 /* The next of `count` values, of which the sequence has given out all then. An error ends the

@@ -14,7 +14,8 @@
  * is locked for writing keeps its shape, so what is in use stays right until row_writer_end.
  *
  * A row is stored up to its last column that is not NULL, as rows are that are older than a column:
- * with the usual ones in front, that spares the others and the bitmap of NULLs.
+ * with the usual ones in front, that spares the others and the bitmap of NULLs. (So an update script
+ * that adds a column must give it no DEFAULT: a row that ends before it would have that.)
  */
 #include "postgres.h"
 
@@ -47,7 +48,7 @@ struct RowWriter
 	bool            valid; /* nothing has changed since the rest was made */
 	MemoryContext   context;
 	MemoryContext   row_context;
-	TupleTableSlot *slot; /* NULL: making the rest failed */
+	TupleTableSlot *slot;  /* NULL: making the rest failed */
 	TupleDesc      *forms; /* the table's first columns: [0] has one, the last all */
 	int             index_count;
 	RowIndex       *indexes;
@@ -137,8 +138,8 @@ make_writer(RowWriter *writer, Relation table)
 	forget_writer(writer);
 	writer->oid = fresh.oid;
 	writer->valid = true;
-	fresh.slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(table)),
-	                                      &TTSOpsHeapTuple);
+	fresh.slot =
+		MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(table)), &TTSOpsHeapTuple);
 	make_forms(&fresh, RelationGetDescr(table));
 	make_indexes(&fresh, table);
 	fresh.row_context = AllocSetContextCreate(context, "outbox row", ALLOCSET_DEFAULT_SIZES);

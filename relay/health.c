@@ -155,7 +155,7 @@ worse(HealthStatus a, HealthStatus b)
 
 /* One row. hint: NULL where there is nothing to do. */
 static void put(Health *health, const char *check, HealthStatus status, const char *hint,
-				const char *format, ...) pg_attribute_printf(5, 6);
+				const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 static void
 put(Health *health, const char *check, HealthStatus status, const char *hint, const char *format,

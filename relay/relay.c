@@ -53,7 +53,8 @@
 #define ROTATE_RETRY_US (30 * SECOND_US)
 #define PARKED_LOAD_US SECOND_US /* between two counts of the parked events */
 #define CROWD_EVENTS 4  /* in a window: many write at once */
-#define CROWD_US 4000   /* between two windows then */
+#define CROWD_US 4000   /* between two windows then, at least */
+#define CROWD_MOST_US 20000 /* ... unless the first is confirmed sooner */
 
 typedef struct Relay
 {
@@ -399,14 +400,20 @@ look(Relay *relay)
 	relay->look_at_us = mq_clock_us() + LOOK_US;
 }
 
-/* Woken, it looks at once; but where many write, what they commit within a moment goes together: a
- * window costs relay, broker and worker as much as many events. */
+/* Woken, it looks at once; but where many write, what they commit within a moment goes together, the
+ * longer the busier the broker is: a window costs relay, broker and worker as much as many events, and
+ * the broker's disk is often the writers'. */
 static int64_t
 wake_due_us(const Relay *relay)
 {
+	bool confirmed;
+
 	if (!relay->woken)
 		return STREAM_NEVER;
-	return relay->window_events < CROWD_EVENTS ? 0 : relay->opened_at_us + CROWD_US;
+	if (relay->window_events < CROWD_EVENTS)
+		return 0;
+	confirmed = publisher_confirmed_window(relay->publisher) >= store_last_window(relay->store);
+	return relay->opened_at_us + (confirmed ? CROWD_US : CROWD_MOST_US);
 }
 
 /* Answers wait_published once the window that its look ended with is confirmed. */

@@ -24,6 +24,11 @@ is($node->safe_psql('blog', 'SELECT keys FROM outbox.event'), '{blog:1}', 'the e
 is($node->lag->{relay_state}, 'not running', 'outbox.lag says that no relay runs');
 is($node->lag->{pending_events}, 1, 'outbox.lag counts the event');
 is($node->relay->{state}, 'not running', 'outbox.relay says so too');
+is($node->safe_psql('blog', q(SELECT count(*), count(*) FILTER (WHERE status = 'ok') FROM outbox.health)), '12|9',
+	'outbox.health has each check');
+like($node->safe_psql('blog', q(SELECT status, detail, hint FROM outbox.health WHERE "check" = 'relay')),
+	qr/^critical\|no relay runs: pg_outbox is not in shared_preload_libraries\|Add pg_outbox to shared_preload_libraries/,
+	'... and what to do');
 
 $node->restart;
 is($node->pending, 1, 'after a restart the event is still there');

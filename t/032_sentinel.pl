@@ -45,7 +45,7 @@ for my $round (1 .. $rounds)
 	note sprintf '%d, %s: elected after %.2f s, deleting %.2f s later, %d keys, %d left', $round, $what,
 	  @$result{qw(elected_s deleting_s published left)};
 	$return->($old);
-	poll_until('the old master to be a replica', sub { (eval { $old->cli('ROLE')->[0] } // '') eq 'slave' }, 30);
+	poll_until('the old master to be a replica', sub { (eval { $old->cli('ROLE')->[0] } // '') eq 'slave' });
 	$group->wait_ready;
 	push @elected_s, $result->{elected_s};
 	push @deleting_s, $result->{deleting_s};

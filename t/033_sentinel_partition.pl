@@ -18,12 +18,14 @@ my $port = free_port();
 my $broker = Outbox::RabbitMQ->new(dir => "$dir/rabbitmq")->launch;
 
 # Each has a user of its own, so that it can be shut out alone.
-my @users = map { ('--user', $_, 'on', ">$_-secret", '~*', '&*', '+@all') } qw(sentinel replica worker);
+my @users = ((map { ('--user', $_, 'on', ">$_-secret", '~*', '&*', '+@all') } qw(sentinel replica)),
+	'--user', 'worker', 'on', '>worker-secret', '~*', qw(-@all +unlink +ping +role));
 my $group = Outbox::SentinelGroup->new(
 	dir     => "$dir/group",
 	options => [ @users, '--masteruser', 'replica', '--masterauth', 'replica-secret' ],
 	conf    => "sentinel auth-user NAME sentinel\nsentinel auth-pass NAME sentinel-secret\n"
-	  . "user asker on >asker-secret +\@all &* ~*\nsentinel sentinel-user asker\nsentinel sentinel-pass asker-secret\n")->start;
+	  . "user peer on >peer-secret +\@all &* ~*\nsentinel sentinel-user peer\nsentinel sentinel-pass peer-secret\n"
+	  . "user asker on >asker-secret -\@all +auth +ping +sentinel|get-master-addr-by-name +sentinel|master\n")->start;
 $broker->wait_ready;
 
 sub start_worker
@@ -63,13 +65,14 @@ my $old = $group->master;
 my $before = 0;
 my $result = $audit->change(sub {
 	my ($master) = @_;
-	# Who is refused as itself is the default user still, whom PING would not tell from a good one.
-	$master->cli('ACL', 'SETUSER', 'default', '-ping');
+	# Who is refused as itself goes on as the default user: that one may only do what this test asks.
+	$master->cli('ACL', 'SETUSER', 'default', qw(-@all +acl +client +dbsize +role));
 	for my $user (qw(replica sentinel))
 	{
 		$master->cli('ACL', 'SETUSER', $user, 'off');
 		$master->cli('CLIENT', 'KILL', 'USER', $user);
 	}
+	$master->cli('ACL', 'SETUSER', 'default', '-client');
 	$before = $master->size;
 });
 note sprintf 'cut off: elected after %.2f s, deleting %.2f s later, %d keys', @$result{qw(elected_s deleting_s published)};
@@ -81,9 +84,9 @@ ok($result->{untouched}, 'no other is');
 cmp_ok($result->{deleting_s}, '<', 2, 'within 2 s of the election');
 
 # Healed: it is a replica now, and stays one for the worker.
-$old->cli('ACL', 'SETUSER', 'default', '+ping');
+$old->cli('ACL', 'SETUSER', 'default', '+@all');
 $old->cli('ACL', 'SETUSER', $_, 'on') for qw(replica sentinel);
-poll_until('the old master to be a replica', sub { $old->cli('ROLE')->[0] eq 'slave' }, 30);
+poll_until('the old master to be a replica', sub { (eval { $old->cli('ROLE')->[0] } // '') eq 'slave' });
 $group->wait_ready;
 my $master = $group->master;
 $master->set_keys('after');

@@ -38,8 +38,9 @@ sub fake
 	if ($pid == 0)
 	{
 		$SIG{PIPE} = $SIG{TERM} = 'DEFAULT';
-		while (my $client = $listen->accept)
+		while (1)
 		{
+			my $client = $listen->accept or next;
 			next if fork() // 1;
 			while (my $words = eval { Outbox::Redis::read_answer($client) })
 			{

@@ -41,6 +41,11 @@ is($standby->safe_psql('blog', 'SELECT keys FROM outbox.event'), '{blogs:all,blo
 	'events can be read');
 is($standby->safe_psql('blog', q(SELECT relation, problem IS NULL FROM outbox.watched)), 'blogs|t',
 	'so can what is watched');
+is($standby->safe_psql('blog', q(SELECT count(*) FILTER (WHERE status = 'ok' AND detail ~ '^this server is a standby') FROM outbox.health)),
+	3, 'outbox.health says that it is a standby: relay, broker, queue');
+is($standby->safe_psql('blog', q(SELECT count(*) FROM outbox.health)), 12, '... and has each check');
+is($standby->safe_psql('blog', q(SELECT value FROM outbox.metrics WHERE name = 'pg_outbox_pending_events')), 1,
+	'outbox.metrics counts');
 is($standby->safe_psql('blog', q(SELECT string_agg(key, ',') FROM outbox.explain('blogs', NULL, '{"id": 2}'))),
 	'blogs:all,blog:2', 'and a change be explained');
 

@@ -3,6 +3,7 @@
 
 use strict;
 use warnings;
+use FindBin;
 use Outbox::Faults;
 use Outbox::Pipeline;
 use Outbox::Wait;
@@ -233,6 +234,14 @@ $pipe->sql(q(UPDATE pg_extension SET extversion = '0.1' WHERE extname = 'pg_outb
 is_health('version', 'critical', qr/version "0\.1", which its library does not know: that is version \S+$/, 'unknown');
 $pipe->sql(q(UPDATE pg_extension SET extversion = '1.0' WHERE extname = 'pg_outbox'));
 is_health('version', 'ok', qr/^library and extension are version \S+$/, 'in step');
+
+# ---- metrics: docs/monitoring.md lists them all ------------------------------------------------------
+
+my %listed = map { $_ => 1 } slurp_file("$FindBin::RealBin/../docs/monitoring.md") =~ /^\| `(pg_outbox_\w+)` \|/mg;
+my @shown = split /\n/, $pipe->sql(q(SELECT DISTINCT m[1] FROM regexp_matches(pg_get_viewdef('outbox.metrics'), '''(pg_outbox_[a-z_]+)''', 'g') AS m));
+is(join(' ', sort @shown), join(' ', sort keys %listed), 'docs/monitoring.md lists each metric');
+my %value = map { split /\|/ } split /\n/, $pipe->sql(q(SELECT labels->>'check', value FROM outbox.metrics WHERE name = 'pg_outbox_health_status'));
+is_deeply(\%value, { map { $_ => 0 } @checks }, 'all of it is well, for Prometheus too');
 
 $session->quit;
 $pipe->finish;

@@ -87,7 +87,7 @@ my %variable = map { $_ => 1 } $help =~ /environment: (OUTBOX_\w+)/g;
 cmp_ok(scalar keys %option, '>', 20, 'options');
 # Other programs'.
 my %others = map { $_ => 1 } qw(data-only disable-triggers check grep since now large quick help version verbosity
-  noreload dry-run inclusive enable-yes namespace link);
+  noreload dry-run inclusive write single enable-yes namespace link);
 my @unknown;
 for my $path (grep { m{^(README|docs/|worker/README)} } @paths)
 {

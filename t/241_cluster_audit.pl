@@ -63,7 +63,7 @@ sub relieved
 
 relieved('CLUSTER FAILOVER', sub { my (undef, $replica) = @_; $replica->cli('CLUSTER', 'FAILOVER') }, sub { });
 relieved('a master killed', sub { $_[0]->kill9 }, sub { $_[0]->start });
-relieved('a master frozen', sub { $_[0]->freeze }, sub { $_[0]->thaw });
+relieved('a master frozen', sub { $cluster->freeze($_[0]) }, sub { $_[0]->thaw });
 
 # All slots of a master, one after the other.
 sub reshard

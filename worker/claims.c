@@ -108,7 +108,7 @@ bool
 claims_choose(Claims *claims, int64_t now_us, bool *hopeful)
 {
 	const Claim *best = NULL;
-	int64_t      epoch;
+	int64_t      epoch = CLAIM_NO_EPOCH;
 	bool         all_false = !latest_epoch(claims, now_us, &epoch);
 
 	for (int i = 0; i < claims->count; i++)
@@ -132,7 +132,7 @@ claims_choose(Claims *claims, int64_t now_us, bool *hopeful)
 bool
 claims_is_outdated(Claims *claims, int64_t now_us)
 {
-	int64_t epoch;
+	int64_t epoch = CLAIM_NO_EPOCH;
 
 	if (!claims->chosen || !latest_epoch(claims, now_us, &epoch) || epoch < claims->epoch)
 		return false;

@@ -114,7 +114,8 @@ describe_chosen(const Master *master, const Claims *claims, char *out, size_t si
 	redis_host_describe(&claims->master, host, sizeof(host));
 	if (who >= 0)
 		sentinel_describe(master->sentinel, who, sentinel, sizeof(sentinel));
-	snprintf(out, size, "master %s%s%s", host, who < 0 ? "" : ", named by Sentinel ", sentinel);
+	snprintf(out, size, "master %.200s%s%.200s", host, who < 0 ? "" : ", named by Sentinel ",
+			 sentinel);
 }
 
 /* The chosen server is of no use: says why in *text, where that is not of its own making. */

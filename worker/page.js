@@ -53,7 +53,7 @@ function perSecond(n) {
 }
 
 function digits(n) {
-    return Number.isInteger(n) ? String(n) : n < 1 ? n.toFixed(2) : n < 10 ? n.toFixed(1) : String(Math.round(n));
+    return Number.isInteger(n) ? String(n) : n < 0.995 ? n.toFixed(2) : n < 9.95 ? n.toFixed(1) : String(Math.round(n));
 }
 
 function milliseconds(ms) {

@@ -40,6 +40,8 @@ struct RedisLink
 	int64_t answer_limit_us;
 	size_t  unanswered; /* commands */
 	bool    ping_first; /* the oldest of them is our own PING */
+	bool    hello_asked; /* and not answered */
+	bool    hello_skipped; /* by the next login: this peer hung up on it */
 	bool    announce_ready;
 	bool    announce_lost;
 	char    lost_text[512];
@@ -192,12 +194,6 @@ put_words(RedisLink *link, int64_t now_us, size_t count, const char *const *word
 	return result;
 }
 
-static bool
-asks_mode(const RedisLink *link)
-{
-	return link->url.kind == REDIS_SERVER;
-}
-
 static void
 begin_login(RedisLink *link, int64_t now_us)
 {
@@ -220,7 +216,9 @@ begin_login(RedisLink *link, int64_t now_us)
 									  : put_words(link, now_us, 2, auth_default);
 	if (result == MQ_OK && url->database != 0)
 		result = put_words(link, now_us, 2, select);
-	if (result == MQ_OK && asks_mode(link))
+	link->hello_asked = link->url.kind == REDIS_SERVER && !link->hello_skipped;
+	link->hello_skipped = false;
+	if (result == MQ_OK && link->hello_asked)
 		result = put_words(link, now_us, 2, hello);
 	if (result == MQ_OK)
 		result = put_words(link, now_us, 1, ping);
@@ -321,20 +319,6 @@ redis_link_flush(RedisLink *link, int64_t now_us)
 		link_lost(link, error.text, false, now_us);
 }
 
-/* An old Redis does not know HELLO, or an ACL has none of it: then we do not know. Other errors are not about
- * HELLO at all. */
-static bool
-is_hello_unknown(const redisReply *reply)
-{
-	static const char *const errors[] = {"ERR unknown command", "ERR wrong number", "NOPERM",
-										 "NOPROTO"};
-
-	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
-		if (strncmp(reply->str, errors[i], strlen(errors[i])) == 0)
-			return true;
-	return false;
-}
-
 /* HELLO answers with names and values. */
 static bool
 is_cluster_node(const redisReply *reply)
@@ -352,21 +336,31 @@ is_cluster_node(const redisReply *reply)
 	return false;
 }
 
+/* An error may be about HELLO, or the last words of a peer that hangs up (too many clients). */
+static void
+hello_answered(RedisLink *link, int64_t now_us)
+{
+	link->hello_asked = false;
+	if (is_cluster_node(link->reply))
+		link_lost(link, "it is a node of a Redis Cluster, where others answer MOVED: use redis+cluster://",
+				  true, now_us);
+	else if (link->reply->type == REDIS_REPLY_ERROR)
+		snprintf(link->lost_text, sizeof(link->lost_text), "%s", link->reply->str);
+}
+
 /* During login every answer is ours. */
 static void
 login_answered(RedisLink *link, int64_t now_us)
 {
 	const redisReply *reply = link->reply;
-	bool              is_hello = asks_mode(link) && link->unanswered == 1;
 	char              text[sizeof(link->lost_text)];
 
-	if (is_hello && is_cluster_node(reply))
+	if (link->hello_asked && link->unanswered == 1)
 	{
-		link_lost(link, "it is a node of a Redis Cluster, where others answer MOVED: use redis+cluster://",
-				  true, now_us);
+		hello_answered(link, now_us);
 		return;
 	}
-	if (reply->type == REDIS_REPLY_ERROR && !(is_hello && is_hello_unknown(reply)))
+	if (reply->type == REDIS_REPLY_ERROR)
 	{
 		snprintf(text, sizeof(text), "%s", reply->str);
 		refusal_unquote(text);
@@ -447,7 +441,10 @@ next_reply(RedisLink *link, int64_t now_us)
 	if (link->reply == NULL)
 	{
 		if (stream_state(link->stream) == STREAM_CLOSED)
+		{
+			link->hello_skipped = link->hello_asked;
 			link_lost(link, link->lost_text, false, now_us);
+		}
 		else if (link->unanswered > 0 && now_us >= link->answer_due_us)
 			link_lost(link, link->answer_limit_us == REDIS_ANSWER_LIMIT_US ? "no answer for 5 s"
 																			: "no answer in time",

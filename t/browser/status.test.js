@@ -52,8 +52,10 @@ async function prepareHealthy() {
 }
 
 async function picture(name) {
-    if (process.env.SCREENSHOTS)
-        await page.screenshot({ path: path.join(process.env.OUTBOX_WORK, 'browser', `${name}.png`), clip: { x: 0, y: 0, width: 1200, height: 800 } });
+    if (!process.env.SCREENSHOTS) return;
+    const box = await page.locator('#plot-messages').boundingBox();
+    await page.screenshot({ path: path.join(process.env.OUTBOX_WORK, 'browser', `${name}.png`),
+        clip: { x: 0, y: 0, width: 1200, height: Math.round(box.y + box.height + 7) } });
 }
 
 // New blogs; their keys are in the cache before, as far as there is one.

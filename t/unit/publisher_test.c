@@ -940,6 +940,30 @@ an_unknown_exchange_parks_the_guilty_destination_alone(void **state)
 	assert_int_equal(destination(1)->state, DESTINATION_PARKED);
 }
 
+/* The transport looked at a queue that is not there: even the only message under way is innocent. */
+static void
+a_channel_closed_by_the_transport_blames_nobody(void **state)
+{
+	(void) state;
+	connected();
+	commit(1);
+	step();
+	assert_int_equal(world.sends, 1);
+	world.connected = false;
+	publisher_on_channel_lost(publisher, now_us);
+	step();
+	assert_true(world.reopening); /* at once */
+	channel_begins();
+	step();
+	assert_int_equal(world.sends, 2);
+	answer_all();
+	step();
+	assert_true(world.accepted[1]);
+	assert_int_equal(world.confirmed_window, 1);
+	for (int queue = 0; queue < QUEUES; queue++)
+		assert_int_equal(kept_count(queue), 0);
+}
+
 /* A thousand routing keys of one exchange that is not there. */
 static void
 one_that_closes_the_channel_stands_for_all_of_its_exchange(void **state)
@@ -1280,6 +1304,7 @@ main(void)
 		TEST(while_blocked_nothing_is_sent_and_no_limit_runs),
 		TEST(a_confirm_that_never_comes_ends_the_connection),
 		TEST(an_unknown_exchange_parks_the_guilty_destination_alone),
+		TEST(a_channel_closed_by_the_transport_blames_nobody),
 		TEST(one_that_closes_the_channel_stands_for_all_of_its_exchange),
 		TEST(the_guilty_one_of_many_is_found_by_halves),
 		TEST(what_may_close_the_channel_is_tried_alone),

@@ -115,6 +115,7 @@ sub wait_ok
 			}
 			return 1;
 		});
+	delete $self->{avoided};
 	return;
 }
 
@@ -157,17 +158,18 @@ sub command
 {
 	my ($self, $key, @command) = @_;
 	my $slot = slot($key);
-	my ($node, @before) = ($self->{owner}{$slot} // $self->{nodes}[0]);
+	my ($node, @before) = ($self->{owner}{$slot} // $self->any_node);
 	my $answer;
 	poll_until(
 		"an answer about $key",
 		sub {
 			for (1 .. MAX_REDIRECT)
 			{
+				$node = $self->any_node if $self->{avoided}{ $node->port };
 				my @answers = eval { $node->pipeline(@before, \@command) };
 				return defined($answer = \$answers[-1]) unless $@;
 				my ($kind, $port) = $@ =~ /(MOVED|ASK) \d+ \S*:(\d+)/;
-				$node = $self->{nodes}[ rand @{ $self->{nodes} } ], die $@ unless $kind;
+				$node = $self->any_node, die $@ unless $kind;
 				$node = first { $_->port == $port } $self->nodes;
 				@before = $kind eq 'ASK' ? ['ASKING'] : ();
 				$self->{owner}{$slot} = $node unless @before;
@@ -175,6 +177,22 @@ sub command
 			return 0;
 		});
 	return $$answer;
+}
+
+sub any_node
+{
+	my ($self) = @_;
+	my @nodes = grep { !$self->{avoided}{ $_->port } } $self->nodes;
+	return $nodes[ rand @nodes ];
+}
+
+# Stopped: it would take our command and not answer. Until the next wait_ok.
+sub freeze
+{
+	my ($self, $node) = @_;
+	$self->{avoided}{ $node->port } = 1;
+	$node->freeze;
+	return;
 }
 
 sub set    { my ($self, $key) = @_; return $self->command($key, 'SET', $key, 1) }
@@ -242,8 +260,10 @@ sub wait_agreed
 		'the nodes to agree',
 		sub {
 			my $output = '';
-			IPC::Run::run([ 'redis-cli', '--cluster', 'check', address($master) ],
-				'<', \undef, '>&', \$output) && $output !~ /ERR|WARNING/ or die $output;
+			my $fine = IPC::Run::run([ 'redis-cli', '--cluster', 'check', address($master) ],
+				'<', \undef, '>&', \$output);
+			die $output unless $fine && $output !~ /ERR|WARNING/;
+			return 1;
 		});
 	return;
 }

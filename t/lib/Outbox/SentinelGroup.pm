@@ -13,7 +13,7 @@ use Outbox::Process;
 use Outbox::Redis;
 use Outbox::Wait;
 
-use constant START_LIMIT_S => 30;
+use constant START_LIMIT_S => 60;
 
 # Named arguments: dir, and optionally name (what Sentinel calls the master), replicas, sentinels (how many),
 # down_after_ms, options (of each Redis), conf (lines for each Sentinel; NAME stands for the name).
