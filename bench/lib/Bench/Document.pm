@@ -349,8 +349,9 @@ sub table_profile_writer
 {
 	my ($results) = @_;
 	my $profile = $results->one('profile_writer') or return '';
-	my @mine = grep { $_->{function} =~ /^(?:exec_execute_message|standard_ExecutorRun|ExecModifyTable|AfterTriggerEndQuery|AfterTriggerSaveEvent|CommitTransaction|XLogFlush|XLogInsert|heap_update|outbox_\w+|pending_\w+|event_\w+|trigger_\w+|template_\w+|render_\w+|on_xact|xact_\w+|btinsert|heap_insert)$/ }
-	  @{ $profile->{functions} };
+	my %shown = map { $_ => 1 } qw(outbox_invalidate_trigger trigger_rows_are_same template_set_expand record_key
+	  xact_ended event_writer_try_begin row_writer_insert index_row);
+	my @mine = grep { delete $shown{ $_->{function} } } @{ $profile->{functions} };
 	return table([ 'function', 'instructions a transaction, with what it calls' ],
 		map { [ "`$_->{function}`", digits($_->{instructions}) ] } @mine);
 }
