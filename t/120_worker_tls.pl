@@ -111,7 +111,7 @@ is_refused('the broker under a name its certificate is not for', qr/^broker .*(?
 is_refused('the broker by a name the certificate has', qr/^broker .*: ok/m, 0,
 	amqp_url => "amqps://localhost:$amqps", more => \@password);
 is_refused('files without TLS', qr/no --amqp-url is amqps/, 2, amqp_url => $broker->url);
-is_refused('files without TLS', qr/--redis-url is not rediss/, 2, redis_url => $redis->url);
+is_refused('files without TLS', qr/no --redis-url is rediss/, 2, redis_url => $redis->url);
 is_refused('a plain port', qr/^broker .*TLS/m, 1, amqp_url => "amqps://127.0.0.1:${\ $broker->port }", more => \@password);
 
 sub can_connect { my ($host, $port) = @_; return IO::Socket::INET->new(PeerAddr => "$host:$port") }

@@ -240,6 +240,7 @@ is_health('version', 'ok', qr/^library and extension are version \S+$/, 'in step
 my %listed = map { $_ => 1 } slurp_file("$FindBin::RealBin/../docs/monitoring.md") =~ /^\| `(pg_outbox_\w+)` \|/mg;
 my @shown = split /\n/, $pipe->sql(q(SELECT DISTINCT m[1] FROM regexp_matches(pg_get_viewdef('outbox.metrics'), '''(pg_outbox_[a-z_]+)''', 'g') AS m));
 is(join(' ', sort @shown), join(' ', sort keys %listed), 'docs/monitoring.md lists each metric');
+is_health('workers', 'ok', qr/^1 worker is consuming$/, 'it has reported since the clock jumped');
 my %value = map { split /\|/ } split /\n/, $pipe->sql(q(SELECT labels->>'check', value FROM outbox.metrics WHERE name = 'pg_outbox_health_status'));
 is_deeply(\%value, { map { $_ => 0 } @checks }, 'all of it is well, for Prometheus too');
 

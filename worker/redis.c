@@ -44,6 +44,7 @@ struct RedisLink
 	bool    hello_skipped; /* by the next login: this peer hung up on it */
 	bool    announce_ready;
 	bool    announce_lost;
+	bool    has_last_words; /* lost_text is what the peer said before it hung up */
 	char    lost_text[512];
 	int64_t answer_due_us; /* of the oldest unanswered command */
 	int64_t ping_due_us;
@@ -234,6 +235,7 @@ begin_connecting(RedisLink *link, int64_t now_us)
 
 	link_enter(link, REDIS_CONNECTING);
 	snprintf(link->lost_text, sizeof(link->lost_text), "connection closed");
+	link->has_last_words = false;
 	stream_set_tls(link->stream, link->url.tls ? link->certificates : NULL);
 	if (link->url.path[0] != '\0')
 		result = stream_connect_unix(link->stream, link->url.path, now_us, REDIS_CONNECT_LIMIT_US,
@@ -264,7 +266,7 @@ read_answers(RedisLink *link, int64_t now_us)
 			return;
 	}
 	/* What came before the end is still handed out: maybe it says why (too many clients). */
-	if (n < 0)
+	if (n < 0 && !link->has_last_words)
 		snprintf(link->lost_text, sizeof(link->lost_text), "%s", error.text);
 }
 
@@ -296,7 +298,7 @@ redis_link_step(RedisLink *link, int64_t now_us)
 	if (stream_state(link->stream) != STREAM_CLOSED &&
 		stream_step(link->stream, now_us, &error) != MQ_OK)
 	{
-		link_lost(link, error.text, false, now_us);
+		link_lost(link, link->has_last_words ? link->lost_text : error.text, false, now_us);
 		return;
 	}
 	if (link->state == REDIS_CONNECTING && stream_state(link->stream) == STREAM_OPEN)
@@ -345,7 +347,10 @@ hello_answered(RedisLink *link, int64_t now_us)
 		link_lost(link, "it is a node of a Redis Cluster, where others answer MOVED: use redis+cluster://",
 				  true, now_us);
 	else if (link->reply->type == REDIS_REPLY_ERROR)
+	{
 		snprintf(link->lost_text, sizeof(link->lost_text), "%s", link->reply->str);
+		link->has_last_words = true;
+	}
 }
 
 /* During login every answer is ours. */
@@ -370,6 +375,7 @@ login_answered(RedisLink *link, int64_t now_us)
 	if (link->unanswered > 0)
 		return;
 	link_enter(link, REDIS_READY);
+	link->has_last_words = false; /* it was about HELLO */
 	link->announce_ready = true;
 	link->ping_due_us = now_us + REDIS_IDLE_PING_US;
 }
