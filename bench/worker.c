@@ -84,7 +84,7 @@ take_set_reply(redisContext *redis)
 	redisReply *reply = NULL;
 
 	if (redisGetReply(redis, (void **) &reply) != REDIS_OK ||
-		(reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "MOVED ", 6) != 0))
+	    (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "MOVED ", 6) != 0))
 		die("Redis refused");
 	freeReplyObject(reply);
 }
@@ -137,7 +137,8 @@ drain(char *ports, long keys)
 	double          limit = now_s() + LIMIT_S;
 	double          begin;
 
-	for (char *port = strtok(ports, ","); port != NULL && count < MAX_NODES; port = strtok(NULL, ","))
+	for (char *port = strtok(ports, ","); port != NULL && count < MAX_NODES;
+	     port = strtok(NULL, ","))
 		nodes[count++] = open_redis(port);
 	while (count_keys(nodes, count) == keys && now_s() < limit)
 		nanosleep(&pause, NULL);
@@ -240,7 +241,8 @@ listen_on(const char *port)
 	int                one = 1;
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) != 0 || listen(fd, 4) != 0)
+	if (fd < 0 || bind(fd, (struct sockaddr *) &address, sizeof(address)) != 0 ||
+	    listen(fd, 4) != 0)
 		die("a port is taken");
 	return fd;
 }
@@ -329,7 +331,8 @@ between(char **ports, long rounds)
 	qsort(worker_s, (size_t) rounds, sizeof(worker_s[0]), compare);
 	qsort(redis_s, (size_t) rounds, sizeof(redis_s[0]), compare);
 	printf("{\"worker_us\":%.1f,\"worker_p99_us\":%.1f,\"redis_us\":%.1f}\n",
-	       worker_s[rounds / 2] * 1e6, worker_s[rounds * 99 / 100] * 1e6, redis_s[rounds / 2] * 1e6);
+	       worker_s[rounds / 2] * 1e6, worker_s[rounds * 99 / 100] * 1e6,
+	       redis_s[rounds / 2] * 1e6);
 }
 
 static amqp_connection_state_t

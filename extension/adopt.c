@@ -67,12 +67,12 @@ static void
 update_instance(const char *assignments)
 {
 	char *statement = psprintf("UPDATE outbox.instance SET %sdatabase = %u, "
-							   "system_identifier = %lld, adopted_at = now()",
-							   assignments, MyDatabaseId, (long long) GetSystemIdentifier());
+	                           "system_identifier = %lld, adopted_at = now()",
+	                           assignments, MyDatabaseId, (long long) GetSystemIdentifier());
 
 	if (SPI_execute(statement, false, 0) != SPI_OK_UPDATE || SPI_processed != 1)
 		ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
-				errmsg("table outbox.instance must have exactly one row"));
+		        errmsg("table outbox.instance must have exactly one row"));
 }
 
 /* Transactions that this cluster has not begun cannot be told from those that it will. */
@@ -80,14 +80,14 @@ static void
 check_not_from_the_future(void)
 {
 	if (SPI_execute("SELECT FROM outbox.event WHERE xid OPERATOR(pg_catalog.>=) "
-					"pg_snapshot_xmax(pg_current_snapshot()) LIMIT 1",
-					false, 1) != SPI_OK_SELECT)
+	                "pg_snapshot_xmax(pg_current_snapshot()) LIMIT 1",
+	                false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read outbox.event");
 	if (SPI_processed > 0)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("the outbox holds events of another cluster"),
-				errdetail("Their transaction ids lie in the future of this one's."),
-				errhint("Use outbox.adopt(), which forgets them."));
+		        errmsg("the outbox holds events of another cluster"),
+		        errdetail("Their transaction ids lie in the future of this one's."),
+		        errhint("Use outbox.adopt(), which forgets them."));
 }
 
 static void

@@ -49,8 +49,8 @@ typedef struct ConsumerSlot
 	TimestampTz state_since; /* it has reported the same state from then on */
 	int64       counters[CONSUMER_COUNTERS];
 	double      delays_ms[CONSUMER_DELAYS]; /* negative: not known */
-	double      canary_delay_ms; /* the same */
-	TimestampTz canary_at;       /* 0: none yet */
+	double      canary_delay_ms;            /* the same */
+	TimestampTz canary_at;                  /* 0: none yet */
 	char        name[256];
 	char        state[64];
 	char        last_error[512];

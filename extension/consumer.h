@@ -30,9 +30,9 @@ typedef struct ConsumerGroup
 typedef struct ConsumersSeen
 {
 	ConsumerGroup consuming;
-	ConsumerGroup waiting; /* they report, and do not consume; the longest is named */
-	ConsumerGroup silent;  /* no report for CONSUMER_SILENT_S; the one heard last is named */
-	ConsumerGroup ended;   /* their last report was "stopping" */
+	ConsumerGroup waiting;   /* they report, and do not consume; the longest is named */
+	ConsumerGroup silent;    /* no report for CONSUMER_SILENT_S; the one heard last is named */
+	ConsumerGroup ended;     /* their last report was "stopping" */
 	TimestampTz   canary_at; /* the newest that any of them saw; 0: none */
 	double        canary_delay_ms;
 } ConsumersSeen;

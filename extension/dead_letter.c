@@ -138,8 +138,8 @@ static int64
 retry_dead(const char *exchange, const char *routing_key)
 {
 	EventWriter  *writer = event_writer_begin(shmem_current_table());
-	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "outbox dead letter",
-	                                          ALLOCSET_SMALL_SIZES);
+	MemoryContext row =
+		AllocSetContextCreate(CurrentMemoryContext, "outbox dead letter", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller;
 	ParkedScan    scan;
 	int64         count = 0;

@@ -22,7 +22,7 @@ typedef struct SharedDestination
 	int32       attempts;
 	int64       messages, parked;
 	TimestampTz parked_since, tried_at, next_attempt_at; /* 0: none */
-	char        exchange[256], routing_key[256]; /* UTF-8 */
+	char        exchange[256], routing_key[256];         /* UTF-8 */
 	char        last_error[256];
 } SharedDestination;
 

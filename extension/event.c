@@ -33,9 +33,9 @@
 
 struct EventWriter
 {
-	RowWriter    *rows;
-	Oid           sequence;
-	int64         first_id, last_id; /* smallest and greatest inserted by this writer; 0: none */
+	RowWriter *rows;
+	Oid        sequence;
+	int64      first_id, last_id; /* smallest and greatest inserted by this writer; 0: none */
 };
 
 /* The database of a backend never changes, so oids are all that can go stale. */
@@ -118,9 +118,8 @@ static void
 check_columns(Relation table)
 {
 	static const Oid types[EVENT_COLUMNS] = {
-		INT8OID, XID8OID,  TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID,
-		TEXTOID, JSONBOID, BYTEAOID,       JSONBOID,     JSONBOID,     INT4OID,
-		PG_SNAPSHOTOID};
+		INT8OID,  XID8OID,  TIMESTAMPTZOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID,       TEXTOID,
+		JSONBOID, BYTEAOID, JSONBOID,       JSONBOID,     INT4OID,      PG_SNAPSHOTOID};
 	TupleDesc columns = RelationGetDescr(table);
 	bool      same = columns->natts == EVENT_COLUMNS;
 
@@ -139,7 +138,7 @@ check_columns(Relation table)
 static Oid
 sequence_oid(void)
 {
-	Oid    namespace;
+	Oid namespace;
 	Oid    sequence;
 	uint64 generation = table_generation;
 

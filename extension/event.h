@@ -52,13 +52,13 @@ typedef struct EventRow
 	int32       attempts;   /* 0: NULL */
 	const char *exchange;
 	const char *routing_key;
-	Datum       keys;     /* text[]; 0: NULL */
-	Datum       patterns; /* text[]; 0: NULL */
-	Datum       payload;  /* jsonb; 0: NULL */
-	Datum       body;     /* bytea; 0: NULL */
-	Datum       headers;  /* jsonb; 0: NULL */
+	Datum       keys;       /* text[]; 0: NULL */
+	Datum       patterns;   /* text[]; 0: NULL */
+	Datum       payload;    /* jsonb; 0: NULL */
+	Datum       body;       /* bytea; 0: NULL */
+	Datum       headers;    /* jsonb; 0: NULL */
 	Datum       properties; /* jsonb; 0: NULL */
-	Datum       snapshot; /* pg_snapshot; 0: NULL */
+	Datum       snapshot;   /* pg_snapshot; 0: NULL */
 } EventRow;
 
 #define EVENT_TICK_IDS 8192

@@ -130,6 +130,5 @@ parked_delete(ParkedScan *scan, bool wait)
 
 	/* A row is never updated, so one that is not to be had is gone, or on its way. */
 	return table_tuple_delete(scan->table, &scan->slot->tts_tid, GetCurrentCommandId(true),
-	                          GetActiveSnapshot(), InvalidSnapshot, wait, &failure,
-	                          false) == TM_Ok;
+	                          GetActiveSnapshot(), InvalidSnapshot, wait, &failure, false) == TM_Ok;
 }

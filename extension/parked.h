@@ -45,7 +45,7 @@ bool parked_find(ParkedScan *scan, int64 id);
 /* Opens for reading a destination's rows, dead or not, in the order of their ids; after: only greater
  * ones, 0: all. */
 void parked_begin_of(ParkedScan *scan, Snapshot snapshot, LOCKMODE lock, const char *exchange,
-					 const char *routing_key, bool dead, int64 after);
+                     const char *routing_key, bool dead, int64 after);
 
 /* Opens for reading all rows that are dead, or all that are not, by destination. */
 void parked_begin_all(ParkedScan *scan, Snapshot snapshot, LOCKMODE lock, bool dead);

@@ -76,8 +76,8 @@ count_rows(bool dead)
 		{
 			counted.first_name = name;
 			counted.first_error = text_of(scan.slot, PARKED_REASON);
-			counted.first_at = DatumGetTimestampTz(
-				slot_getattr(scan.slot, PARKED_FIRST_FAILED_AT, &is_null));
+			counted.first_at =
+				DatumGetTimestampTz(slot_getattr(scan.slot, PARKED_FIRST_FAILED_AT, &is_null));
 		}
 		/* They come destination by destination. */
 		if (strcmp(name, last) != 0)
@@ -108,7 +108,8 @@ set_parked(ParkedStatus *status, const ParkedDestinations *parked)
 	status->since = longest->parked_since;
 	status->error = longest->last_error[0] == '\0' ? NULL : pstrdup(longest->last_error);
 	if (!longest->is_crowd)
-		status->name = destination_name(from_utf8(longest->exchange), from_utf8(longest->routing_key));
+		status->name =
+			destination_name(from_utf8(longest->exchange), from_utf8(longest->routing_key));
 }
 
 void

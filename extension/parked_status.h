@@ -15,13 +15,14 @@
 
 typedef struct ParkedStatus
 {
-	int64       destinations; /* parked; all that have no row of their own in outbox.destination count as one */
-	int64       events;       /* that wait for them */
-	TimestampTz since;        /* of the destination parked longest; 0: none is */
-	const char *name;         /* its name, as for a log; NULL: none, or one of many */
-	const char *error;        /* why; NULL: not known */
+	int64
+		destinations; /* parked; all that have no row of their own in outbox.destination count as one */
+	int64       events; /* that wait for them */
+	TimestampTz since;  /* of the destination parked longest; 0: none is */
+	const char *name;   /* its name, as for a log; NULL: none, or one of many */
+	const char *error;  /* why; NULL: not known */
 
-	int64       dead; /* PARKED_COUNTED_MAX: as many or more */
+	int64       dead;                   /* PARKED_COUNTED_MAX: as many or more */
 	const char *dead_name, *dead_error; /* of one of them; NULL: none, not known */
 } ParkedStatus;
 

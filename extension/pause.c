@@ -28,9 +28,9 @@ update_instance(const char *statement, Datum argument, bool is_null)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args(statement, 1, &type, &argument, nulls, false, 0) != SPI_OK_UPDATE ||
-		SPI_processed != 1)
+	    SPI_processed != 1)
 		ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
-				errmsg("table outbox.instance must have exactly one row"));
+		        errmsg("table outbox.instance must have exactly one row"));
 	SPI_finish();
 	xact_mark_changed();
 }
@@ -41,7 +41,7 @@ outbox_pause(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("outbox.pause()");
 	PreventCommandIfReadOnly("outbox.pause()");
 	update_instance("UPDATE outbox.instance SET paused_at = now(), pause_reason = $1",
-					PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0), PG_ARGISNULL(0));
+	                PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0), PG_ARGISNULL(0));
 	PG_RETURN_VOID();
 }
 
@@ -51,6 +51,6 @@ outbox_resume(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("outbox.resume()");
 	PreventCommandIfReadOnly("outbox.resume()");
 	update_instance("UPDATE outbox.instance SET paused_at = NULL, pause_reason = $1", (Datum) 0,
-					true);
+	                true);
 	PG_RETURN_VOID();
 }

@@ -96,7 +96,7 @@ static void
 ask(OutboxSlot *slot, TimestampTz now, SharedQueue *queue)
 {
 	bool overdue = queue->asked_at > queue->looked_at && now >= queue->asked_at &&
-				   now - queue->asked_at > ANSWER_LIMIT_MS * INT64CONST(1000);
+	               now - queue->asked_at > ANSWER_LIMIT_MS * INT64CONST(1000);
 
 	LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
 	slot->queue.asked_at = now;

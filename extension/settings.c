@@ -153,10 +153,9 @@ define_broker_settings(void)
 	DefineCustomStringVariable("outbox.amqp_password_file",
 	                           "A file with the broker's password, kept out of the URL.", NULL,
 	                           &setting_amqp_password_file, "", PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("outbox.amqp_ca_file",
-	                           "The authorities that may vouch for an amqps:// broker.",
-	                           "Empty: those of the system.", &setting_amqp_ca_file, "",
-	                           PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"outbox.amqp_ca_file", "The authorities that may vouch for an amqps:// broker.",
+		"Empty: those of the system.", &setting_amqp_ca_file, "", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("outbox.amqp_cert_file",
 	                           "The certificate to show an amqps:// broker.", NULL,
 	                           &setting_amqp_cert_file, "", PGC_SUSET, 0, NULL, NULL, NULL);

@@ -18,9 +18,9 @@ typedef enum QueueType
 /* Where the broker is and what is sent there: read by the relay. */
 extern char *setting_amqp_url;           /* one or several URLs, checked by mq_url_parse_list */
 extern char *setting_amqp_password_file; /* empty: the password in the URL counts */
-extern char *setting_amqp_ca_file; /* empty: the system's */
-extern char *setting_amqp_cert_file; /* empty: none is shown */
-extern char *setting_amqp_key_file; /* empty: in the certificate's file */
+extern char *setting_amqp_ca_file;       /* empty: the system's */
+extern char *setting_amqp_cert_file;     /* empty: none is shown */
+extern char *setting_amqp_key_file;      /* empty: in the certificate's file */
 extern char *setting_queue;
 extern char *setting_invalidation_exchange; /* empty: the default exchange */
 extern char *setting_run_on;                /* empty: relays run anywhere */

@@ -38,7 +38,7 @@ typedef enum RelayCounter
 {
 	COUNTER_EVENTS, /* published, each once however often it was sent */
 	COUNTER_MESSAGES,
-	COUNTER_KEYS, /* keys and patterns in these messages */
+	COUNTER_KEYS,           /* keys and patterns in these messages */
 	COUNTER_KEYS_COALESCED, /* left out because the same message had them */
 	COUNTER_CONFIRMED,
 	COUNTER_RETURNED,
@@ -59,32 +59,32 @@ typedef struct SharedPosition
 /* What the broker said of outbox.queue when it was asked last: for monitors, and at their wish only. */
 typedef struct SharedQueue
 {
-	TimestampTz asked_at;   /* by a backend; 0: never */
-	TimestampTz looked_at;  /* the broker's answer; 0: none yet */
+	TimestampTz asked_at;            /* by a backend; 0: never */
+	TimestampTz looked_at;           /* the broker's answer; 0: none yet */
 	int64       messages, consumers; /* of the last look that had them */
-	char        problem[256]; /* its refusal; "": the figures are good */
+	char        problem[256];        /* its refusal; "": the figures are good */
 } SharedQueue;
 
 typedef struct OutboxSlot
 {
 	/* under OutboxShared.lock */
-	Oid         database; /* InvalidOid: free */
-	bool        wanted;   /* the launcher keeps a relay running */
-	bool        confirmed; /* a relay has found the extension there */
-	int         holder_pid; /* backend that keeps the relay away (DROP DATABASE ...); 0: none */
-	int         relay_pid;  /* 0: not running */
-	uint32      reloads;    /* when it was started: a process that is being made misses a SIGHUP */
-	Latch      *relay_latch; /* of the running relay, else NULL */
-	int64       start_after_us; /* the launcher starts none before; CLOCK_MONOTONIC, 0: at once */
+	Oid    database;       /* InvalidOid: free */
+	bool   wanted;         /* the launcher keeps a relay running */
+	bool   confirmed;      /* a relay has found the extension there */
+	int    holder_pid;     /* backend that keeps the relay away (DROP DATABASE ...); 0: none */
+	int    relay_pid;      /* 0: not running */
+	uint32 reloads;        /* when it was started: a process that is being made misses a SIGHUP */
+	Latch *relay_latch;    /* of the running relay, else NULL */
+	int64  start_after_us; /* the launcher starts none before; CLOCK_MONOTONIC, 0: at once */
 
 	/* atomics */
-	pg_atomic_uint32 current_table; /* 0 to EVENT_TABLES - 1: where writers insert */
-	pg_atomic_uint32 state;         /* RelayState; written by the relay */
-	pg_atomic_uint32 commands;      /* OUTBOX_COMMAND_* for the relay */
-	pg_atomic_uint32 wake_wanted;   /* 1: the next commit wakes the relay. See shmem_want_wake */
-	pg_atomic_uint64 counters[RELAY_COUNTERS]; /* written by the relay */
-	pg_atomic_uint64 requested;     /* wait_published: numbers of requests */
-	pg_atomic_uint64 served;
+	pg_atomic_uint32  current_table; /* 0 to EVENT_TABLES - 1: where writers insert */
+	pg_atomic_uint32  state;         /* RelayState; written by the relay */
+	pg_atomic_uint32  commands;      /* OUTBOX_COMMAND_* for the relay */
+	pg_atomic_uint32  wake_wanted;   /* 1: the next commit wakes the relay. See shmem_want_wake */
+	pg_atomic_uint64  counters[RELAY_COUNTERS]; /* written by the relay */
+	pg_atomic_uint64  requested;                /* wait_published: numbers of requests */
+	pg_atomic_uint64  served;
 	ConditionVariable served_changed; /* ... or queue.looked_at */
 
 	/* under text_lock: read by the views */
@@ -95,23 +95,25 @@ typedef struct OutboxSlot
 	TimestampTz    stuck_since; /* nothing can be sent: no connection, or blocked; 0: it can */
 	SharedQueue    queue;
 	SharedPosition position;
-	uint32         destinations; /* dsm_handle of the segment that destinations.h tells of; 0: none */
-	TimestampTz    rotation_blocked_since[EVENT_TABLES]; /* others hold its locks; 0: not known of any */
+	uint32 destinations; /* dsm_handle of the segment that destinations.h tells of; 0: none */
+	TimestampTz
+		rotation_blocked_since[EVENT_TABLES]; /* others hold its locks; 0: not known of any */
 } OutboxSlot;
 
-#define OUTBOX_COMMAND_RESTART 1u /* leave; the launcher starts a new relay, which looks for itself */
-#define OUTBOX_COMMAND_PARKED 2u  /* parked events were changed by hand: try what is left */
-#define OUTBOX_COMMAND_ROTATE 4u  /* empty what can be emptied, now */
-#define OUTBOX_COMMAND_QUEUE 8u   /* somebody wants to know how long the queue is */
+#define OUTBOX_COMMAND_RESTART                                                                     \
+	1u /* leave; the launcher starts a new relay, which looks for itself */
+#define OUTBOX_COMMAND_PARKED 2u /* parked events were changed by hand: try what is left */
+#define OUTBOX_COMMAND_ROTATE 4u /* empty what can be emptied, now */
+#define OUTBOX_COMMAND_QUEUE 8u  /* somebody wants to know how long the queue is */
 
 typedef struct OutboxShared
 {
-	LWLock     lock;
-	Latch     *launcher_latch; /* under lock; NULL: no launcher runs */
-	int        tranche;        /* of all locks here; written once */
-	pg_atomic_uint32 reloads; /* that the launcher has seen; relays compare */
-	pg_atomic_uint32 taken;    /* counts slots that were taken: none is looked for in vain twice */
-	OutboxSlot slots[OUTBOX_MAX_DATABASES];
+	LWLock           lock;
+	Latch           *launcher_latch; /* under lock; NULL: no launcher runs */
+	int              tranche;        /* of all locks here; written once */
+	pg_atomic_uint32 reloads;        /* that the launcher has seen; relays compare */
+	pg_atomic_uint32 taken; /* counts slots that were taken: none is looked for in vain twice */
+	OutboxSlot       slots[OUTBOX_MAX_DATABASES];
 } OutboxShared;
 
 /* NULL without shared_preload_libraries. */

@@ -24,7 +24,7 @@ typedef struct TemplatePart
 {
 	char           *literal; /* NULL: a placeholder */
 	int             literal_length;
-	char           *column;  /* NULL: literal text */
+	char           *column; /* NULL: literal text */
 	int             step_count;
 	char          **steps; /* path into the column's jsonb */
 	bool            each;  /* a key for each element */

@@ -205,8 +205,8 @@ find_problem(const TriggerRow *row)
 static List *
 watching_triggers(void)
 {
-	Oid         function = LookupFuncName(list_make2(makeString("outbox"), makeString("invalidate")),
-	                                      0, NULL, true);
+	Oid function =
+		LookupFuncName(list_make2(makeString("outbox"), makeString("invalidate")), 0, NULL, true);
 	Relation    catalog = table_open(TriggerRelationId, AccessShareLock);
 	List       *oids = NIL;
 	ScanKeyData keys[2];

@@ -15,9 +15,9 @@ Oid watched_missed_child(Oid relation);
 typedef struct WatchedSummary
 {
 	int         tables;
-	int         problems;      /* tables with one */
-	bool        writes_fail;   /* to one of these, at least */
-	const char *first_table;   /* the first one, qualified, and of those if there are; NULL: none */
+	int         problems;    /* tables with one */
+	bool        writes_fail; /* to one of these, at least */
+	const char *first_table; /* the first one, qualified, and of those if there are; NULL: none */
 	const char *first_problem;
 } WatchedSummary;
 

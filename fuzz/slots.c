@@ -30,7 +30,7 @@ parse_map(MqBytes bytes)
 	void        *reply = NULL;
 
 	if (reader != NULL && redisReaderFeed(reader, bytes.data, bytes.size) == REDIS_OK &&
-		redisReaderGetReply(reader, &reply) == REDIS_OK && reply != NULL)
+	    redisReaderGetReply(reader, &reply) == REDIS_OK && reply != NULL)
 	{
 		if (slot_map_parse(&map, reply, &asked))
 			check_map();
@@ -52,7 +52,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	parse_map(bytes);
 	slot_claims_parse(&claims, bytes, &map);
 	if (slot_redirect_parse(&redirect, bytes, &asked) &&
-		(redirect.slot < 0 || redirect.slot >= SLOT_COUNT || redirect.host.port == 0))
+	    (redirect.slot < 0 || redirect.slot >= SLOT_COUNT || redirect.host.port == 0))
 		abort();
 	return 0;
 }

@@ -31,30 +31,69 @@ typedef enum SizeNumber
 } SizeNumber;
 
 static const Size sizes[SIZES] = {
-	[WINDOWS] = {.name = "three writers, ticks, one row", .writers = 3, .tick_ids = 2,
-				 .conflicts = true},
-	[INSTALL] = {.name = "CREATE EXTENSION and two writers", .writers = 3, .tick_ids = 2,
-				 .installs = true, .aborts = true, .conflicts = true},
+	[WINDOWS] = {.name = "three writers, ticks, one row",
+                 .writers = 3,
+                 .tick_ids = 2,
+                 .conflicts = true},
+	[INSTALL] = {.name = "CREATE EXTENSION and two writers",
+                 .writers = 3,
+                 .tick_ids = 2,
+                 .installs = true,
+                 .aborts = true,
+                 .conflicts = true},
 	[ROTATION] = {.name = "three writers, rotation", .writers = 3, .rotates = true},
-	[RESTART] = {.name = "two writers, rotation, a new relay", .writers = 2, .tick_ids = 2,
-				 .restarts = 1, .prepares = true, .aborts = true, .conflicts = true,
-				 .rotates = true},
-	[CRASH] = {.name = "two writers, rotation, a crash", .writers = 2, .crashes = 1, .keys = true,
-			   .asynchronous = true, .prepares = true, .rotates = true},
-	[PARKING] = {.name = "two writers, refusals, a crash", .writers = 2, .crashes = 1,
-				 .asynchronous = true, .conflicts = true, .rotates = true, .parks = true},
+	[RESTART] = {.name = "two writers, rotation, a new relay",
+                 .writers = 2,
+                 .tick_ids = 2,
+                 .restarts = 1,
+                 .prepares = true,
+                 .aborts = true,
+                 .conflicts = true,
+                 .rotates = true},
+	[CRASH] = {.name = "two writers, rotation, a crash",
+               .writers = 2,
+               .crashes = 1,
+               .keys = true,
+               .asynchronous = true,
+               .prepares = true,
+               .rotates = true},
+	[PARKING] = {.name = "two writers, refusals, a crash",
+                 .writers = 2,
+                 .crashes = 1,
+                 .asynchronous = true,
+                 .conflicts = true,
+                 .rotates = true,
+                 .parks = true},
 	[FOUR_WRITERS] = {.name = "four writers", .writers = 4},
-	[ABORTS] = {.name = "three writers, ticks, one row, rollbacks", .writers = 3, .tick_ids = 2,
-				.aborts = true, .conflicts = true},
-	[ORDER] = {.name = "three writers, one row, rotation", .writers = 3, .conflicts = true,
-			   .rotates = true},
-	[TICKS] = {.name = "three writers, ticks, rotation", .writers = 3, .tick_ids = 2,
-			   .rotates = true},
-	[TWO_CRASHES] = {.name = "two writers, rotation, two crashes, a new relay", .writers = 2,
-					 .crashes = 2, .restarts = 1, .asynchronous = true, .rotates = true},
-	[EVERYTHING] = {.name = "two writers, all that there is", .writers = 2, .tick_ids = 2,
-					.crashes = 1, .keys = true, .asynchronous = true, .prepares = true,
-					.aborts = true, .conflicts = true, .rotates = true},
+	[ABORTS] = {.name = "three writers, ticks, one row, rollbacks",
+                .writers = 3,
+                .tick_ids = 2,
+                .aborts = true,
+                .conflicts = true},
+	[ORDER] = {.name = "three writers, one row, rotation",
+               .writers = 3,
+               .conflicts = true,
+               .rotates = true},
+	[TICKS] = {.name = "three writers, ticks, rotation",
+               .writers = 3,
+               .tick_ids = 2,
+               .rotates = true},
+	[TWO_CRASHES] = {.name = "two writers, rotation, two crashes, a new relay",
+                     .writers = 2,
+                     .crashes = 2,
+                     .restarts = 1,
+                     .asynchronous = true,
+                     .rotates = true},
+	[EVERYTHING] = {.name = "two writers, all that there is",
+                    .writers = 2,
+                    .tick_ids = 2,
+                    .crashes = 1,
+                    .keys = true,
+                    .asynchronous = true,
+                    .prepares = true,
+                    .aborts = true,
+                    .conflicts = true,
+                    .rotates = true},
 };
 
 /* A rule by the words for its absence, and the smallest size that shows why it is there. */
@@ -89,7 +128,7 @@ static void
 report(bool ok, const char *what, const SearchResult *result, const char *how)
 {
 	printf("%sok %d - %s: %s (%zu states)\n", ok ? "" : "not ", ++number, what, how,
-		   result->states);
+	       result->states);
 	fflush(stdout);
 	failed = failed || !ok;
 }
@@ -103,7 +142,7 @@ keeps_its_promises(const Size *size)
 	protocol_set(size, 0);
 	result = search_run(protocol_model(), protocol_start(), stdout);
 	report(result.broken == NULL, size->name, &result,
-		   result.broken == NULL ? "every promise is kept" : result.broken);
+	       result.broken == NULL ? "every promise is kept" : result.broken);
 }
 
 static void
@@ -115,7 +154,7 @@ is_needed(Rule rule, bool show)
 	protocol_set(&sizes[rules[rule].size], 1u << rule);
 	result = search_run(protocol_model(), protocol_start(), show ? stdout : NULL);
 	report(result.broken != NULL, rules[rule].without, &result,
-		   result.broken == NULL ? "nothing breaks" : result.broken);
+	       result.broken == NULL ? "nothing breaks" : result.broken);
 }
 
 int

@@ -35,7 +35,7 @@ recover(State *state, int writer)
 		transaction->status = ABORTED;
 	it->step = transaction->status == PREPARED ? WAITING : ENDED;
 	if (transaction->status != PREPARED && transaction->status != COMMITTED && it->message &&
-		(state->accepted & BIT(writer)) != 0)
+	    (state->accepted & BIT(writer)) != 0)
 		state->untrue = true;
 }
 
@@ -106,7 +106,7 @@ one_is_missing(const State *state)
 		const Transaction *transaction = &state->now.transactions[i];
 
 		if (transaction->id != 0 && transaction->status == COMMITTED &&
-			state->writers[i].step >= SEEN && (state->accepted & BIT(i)) == 0)
+		    state->writers[i].step >= SEEN && (state->accepted & BIT(i)) == 0)
 			return true;
 	}
 	return false;
@@ -119,7 +119,7 @@ commit_waits(const State *state)
 	for (int i = 0; i < protocol_size.writers; i++)
 	{
 		if (state->relay.step == QUEUEING && state->writers[i].step == AIMED &&
-			state->writers[i].table == state->relay.emptied)
+		    state->writers[i].table == state->relay.emptied)
 			return true;
 	}
 	return false;

@@ -22,7 +22,7 @@ typedef struct Size
 	bool        installs; /* the first writer's transaction is the one with CREATE EXTENSION */
 	bool        keys;     /* an event may be an invalidation, beside a message */
 	bool        asynchronous; /* a commit may be */
-	bool        prepares; /* a transaction may be prepared */
+	bool        prepares;     /* a transaction may be prepared */
 	bool        aborts;
 	bool        conflicts; /* transactions may change the same row */
 	bool        rotates;

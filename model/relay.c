@@ -41,8 +41,8 @@ find_tick(const State *state, const Shot *present, Shot *end)
 		const Transaction *it = &state->now.transactions[i];
 
 		if (it->tick_id > relay->tick_id && (id == 0 || it->tick_id < id) &&
-			shot_sees(state, present, i) && shot_ended(&it->tick) > shot_ended(&relay->last) &&
-			shot_not_older(&relay->last, &it->tick) && shot_not_older(&it->tick, present))
+		    shot_sees(state, present, i) && shot_ended(&it->tick) > shot_ended(&relay->last) &&
+		    shot_not_older(&relay->last, &it->tick) && shot_not_older(&it->tick, present))
 		{
 			id = it->tick_id;
 			*end = it->tick;
@@ -61,11 +61,11 @@ gather(const State *state, const Shot *rows, const Shot *end)
 	for (int i = 0; i < protocol_size.writers; i++)
 	{
 		const Transaction *it = &state->now.transactions[i];
-		bool               is_new = rule_holds(RULE_IN_PROGRESS) ? !shot_contains(last, it->xid)
-																 : it->xid >= last->xmax;
+		bool               is_new =
+            rule_holds(RULE_IN_PROGRESS) ? !shot_contains(last, it->xid) : it->xid >= last->xmax;
 
 		if (is_new && shot_sees(state, rows, i) && shot_contains(end, it->xid) &&
-			(rule_holds(RULE_ALL_TABLES) || it->table == state->current))
+		    (rule_holds(RULE_ALL_TABLES) || it->table == state->current))
 			found |= BIT(i);
 	}
 	return found;
@@ -132,7 +132,7 @@ gather_step(const State *state, Search *search)
 	if (has_message(&next, next.relay.unsent) && rule_holds(RULE_FENCE))
 		next.relay.step = FENCING;
 	search_step(search, &next,
-				next.relay.unsent != 0 ? "the relay opens a window" : "the relay finds nothing", 0);
+	            next.relay.unsent != 0 ? "the relay opens a window" : "the relay finds nothing", 0);
 }
 
 /* XLogFlush() at the end of store_open_window() */

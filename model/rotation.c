@@ -29,7 +29,7 @@ has_unpublished(const State *state, int table)
 		const Transaction *transaction = &state->now.transactions[i];
 
 		if (transaction->table == table && shot_sees(state, &fresh, i) &&
-			!shot_contains(done, transaction->xid))
+		    !shot_contains(done, transaction->xid))
 			return true;
 	}
 	return false;

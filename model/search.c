@@ -21,14 +21,14 @@ struct Search
 	unsigned char     *states; /* count of them, state_bytes each */
 	uint32_t          *parents;
 	size_t             count, capacity;
-	uint32_t          *slots; /* hash table of numbers of states; NO_STATE: free */
+	uint32_t          *slots;      /* hash table of numbers of states; NO_STATE: free */
 	size_t             slot_count; /* a power of two */
 
-	void       *state;  /* the state whose steps are asked for: a copy, since the array moves */
-	uint32_t    from;   /* its number */
-	size_t      steps;  /* so many came */
-	uint32_t    target; /* of a trace: words of the step there are wanted */
-	FILE       *trace;  /* NULL: searching */
+	void    *state;  /* the state whose steps are asked for: a copy, since the array moves */
+	uint32_t from;   /* its number */
+	size_t   steps;  /* so many came */
+	uint32_t target; /* of a trace: words of the step there are wanted */
+	FILE    *trace;  /* NULL: searching */
 };
 
 static void *
@@ -75,7 +75,7 @@ find_slot(const Search *search, const void *state)
 	size_t at = hash(state, bytes) & (search->slot_count - 1);
 
 	while (search->slots[at] != NO_STATE &&
-		   memcmp(state_at(search, search->slots[at]), state, bytes) != 0)
+	       memcmp(state_at(search, search->slots[at]), state, bytes) != 0)
 		at = (at + 1) & (search->slot_count - 1);
 	return &search->slots[at];
 }
@@ -121,7 +121,7 @@ search_step(Search *search, const void *next, const char *words, int number)
 	if (search->trace == NULL)
 		add(search, next);
 	else if (search->target != NO_STATE &&
-			 memcmp(next, state_at(search, search->target), search->model->state_bytes) == 0)
+	         memcmp(next, state_at(search, search->target), search->model->state_bytes) == 0)
 	{
 		fprintf(search->trace, "#     ");
 		fprintf(search->trace, words, number);

@@ -97,7 +97,7 @@ shot_sees(const State *state, const Shot *shot, int writer)
 	const Transaction *transaction = &state->now.transactions[writer];
 
 	return transaction->table != NO_TABLE && transaction->status == COMMITTED &&
-		   shot_contains(shot, transaction->xid);
+	       shot_contains(shot, transaction->xid);
 }
 
 bool
@@ -149,14 +149,14 @@ bool
 state_table_is_barred(const State *state, int table)
 {
 	return (state->relay.step == LOCKED || state->relay.step == QUEUEING) &&
-		   state->relay.emptied == table;
+	       state->relay.emptied == table;
 }
 
 bool
 state_is_installed(const State *state)
 {
 	return !protocol_size.installs ||
-		   (state->writers[0].step >= SEEN && state->now.transactions[0].status == COMMITTED);
+	       (state->writers[0].step >= SEEN && state->now.transactions[0].status == COMMITTED);
 }
 
 Shot

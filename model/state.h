@@ -18,11 +18,11 @@
 
 #include "model/protocol.h"
 
-#define TABLES      2 /* a third changes nothing: writers use one, the relay empties others */
-#define WINDOWS     2 /* under way at most */
-#define XIDS_MAX    8 /* bits of a set */
-#define NO_TABLE    0xff
-#define NEWEST      2 /* age of a position row: 1 is older */
+#define TABLES 2   /* a third changes nothing: writers use one, the relay empties others */
+#define WINDOWS 2  /* under way at most */
+#define XIDS_MAX 8 /* bits of a set */
+#define NO_TABLE 0xff
+#define NEWEST 2 /* age of a position row: 1 is older */
 #define BIT(number) (1u << (number))
 
 /* A snapshot: which transactions below xmax had not ended. */
@@ -45,9 +45,9 @@ typedef enum Status
 typedef struct Transaction
 {
 	uint8_t status;
-	uint8_t xid; /* 0: none yet */
-	uint8_t table; /* of its rows; NO_TABLE: none, or that table was emptied */
-	uint8_t id; /* of its event; 0: none */
+	uint8_t xid;     /* 0: none yet */
+	uint8_t table;   /* of its rows; NO_TABLE: none, or that table was emptied */
+	uint8_t id;      /* of its event; 0: none */
 	uint8_t tick_id; /* 0: none */
 	Shot    tick;
 } Transaction;
@@ -58,7 +58,7 @@ typedef struct Storage
 	Transaction transactions[WRITERS_MAX];
 	uint8_t     saved_age[TABLES]; /* of the newest position row there; 0: none */
 	Shot        saved[TABLES];
-	uint8_t     used; /* bits of tables that have pages */
+	uint8_t     used;   /* bits of tables that have pages */
 	uint8_t     parked; /* bits of writers whose event is in outbox.parked */
 	uint8_t     next_xid, next_id;
 } Storage;
@@ -67,13 +67,13 @@ typedef struct Storage
 typedef enum WriterStep
 {
 	NEW,
-	BEGUN,   /* has a transaction id; may change the row that all of them change */
-	AIMED,   /* has read which table is current. WRITTEN, READY */
-	WRITTEN, /* its event is inserted, and its id passed a multiple */
-	READY,   /* all is written. WAITING, ON_RECORD */
-	WAITING, /* prepared */
+	BEGUN,     /* has a transaction id; may change the row that all of them change */
+	AIMED,     /* has read which table is current. WRITTEN, READY */
+	WRITTEN,   /* its event is inserted, and its id passed a multiple */
+	READY,     /* all is written. WAITING, ON_RECORD */
+	WAITING,   /* prepared */
 	ON_RECORD, /* its commit is in WAL */
-	SEEN,    /* in snapshots; it still holds its locks */
+	SEEN,      /* in snapshots; it still holds its locks */
 	ENDED
 } WriterStep;
 
@@ -91,22 +91,22 @@ typedef enum RelayStep
 {
 	DOWN,
 	IDLE,
-	LOOKING, /* has a snapshot */
-	FENCING, /* has found a window with messages */
+	LOOKING,  /* has a snapshot */
+	FENCING,  /* has found a window with messages */
 	QUEUEING, /* waits for a lock (only where a rule is taken out) */
-	LOCKED,  /* table `emptied` */
-	TESTED   /* it, without a lock (only where a rule is taken out) */
+	LOCKED,   /* table `emptied` */
+	TESTED    /* it, without a lock (only where a rule is taken out) */
 } RelayStep;
 
 typedef struct Relay
 {
 	uint8_t step;
-	Shot    position; /* confirmed */
-	Shot    last;     /* end of the newest window */
-	Shot    shot;     /* of the present look */
+	Shot    position;         /* confirmed */
+	Shot    last;             /* end of the newest window */
+	Shot    shot;             /* of the present look */
 	Shot    windows[WINDOWS]; /* their ends, oldest first */
 	uint8_t window_count;
-	uint8_t unsent; /* bits of writers whose event is in the newest window, and not sent */
+	uint8_t unsent;  /* bits of writers whose event is in the newest window, and not sent */
 	uint8_t refused; /* bits of writers whose event is to be copied into outbox.parked */
 	uint8_t tick_id; /* of the last tick that ended a window */
 	uint8_t emptied;
@@ -118,12 +118,12 @@ typedef struct State
 	Writer  writers[WRITERS_MAX];
 	Relay   relay;
 	uint8_t newest_xid; /* of those that have ended */
-	Shot    saved; /* the newest position that was ever saved, less what a crash took back */
-	uint8_t current; /* the table for writers, in shared memory */
-	uint8_t accepted; /* bits of writers whose event the broker has */
+	Shot    saved;      /* the newest position that was ever saved, less what a crash took back */
+	uint8_t current;    /* the table for writers, in shared memory */
+	uint8_t accepted;   /* bits of writers whose event the broker has */
 	uint8_t untrue; /* an event was sent that is not committed, or a message that is no longer */
-	uint8_t disordered; /* something was sent before what it follows */
-	uint8_t gone; /* an event of a window was emptied before it was sent */
+	uint8_t disordered;        /* something was sent before what it follows */
+	uint8_t gone;              /* an event of a window was emptied before it was sent */
 	uint8_t crashes, restarts; /* left */
 } State;
 

@@ -22,7 +22,7 @@ may_begin(const State *state, int writer)
 {
 	/* In the order of their numbers: they are all alike. */
 	return state->writers[writer].step == NEW &&
-		   (writer == 0 || state->writers[writer - 1].step != NEW);
+	       (writer == 0 || state->writers[writer - 1].step != NEW);
 }
 
 /* nextval, with CACHE 1: an id that was drawn long ago is one of a cache */
@@ -102,9 +102,10 @@ write_event(const State *state, int writer, bool message, Search *search)
 	next.now.used |= BIT(table);
 	passed = tick_ids > 0 && (transaction->id - 1) / tick_ids != transaction->id / tick_ids;
 	next.writers[writer].step = passed ? WRITTEN : READY;
-	search_step(search, &next, message ? "writer %d locks its table and inserts a message"
-									   : "writer %d locks its table and inserts an invalidation",
-				writer);
+	search_step(search, &next,
+	            message ? "writer %d locks its table and inserts a message"
+	                    : "writer %d locks its table and inserts an invalidation",
+	            writer);
 }
 
 /* event_writer_tick() */

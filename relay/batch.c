@@ -146,7 +146,7 @@ our_headers(const Batch *batch, const Origin *origin, MqField out[OUR_HEADERS])
 /* Sets what all our messages have in common. */
 static void
 complete_properties(MqProperties *properties, const Origin *origin, const MqField *headers,
-					size_t header_count)
+                    size_t header_count)
 {
 	properties->app_id = mq_bytes_of("pg_outbox");
 	properties->delivery_mode = 2;
@@ -183,13 +183,13 @@ build_body(Batch *batch)
 
 	body->size = 0;
 	if (mq_buffer_append(body, "{\"keys\":[", 9) != MQ_OK ||
-		mq_buffer_append(body, batch->keys.json.data, batch->keys.json.size) != MQ_OK ||
-		mq_buffer_append(body, "]", 1) != MQ_OK)
+	    mq_buffer_append(body, batch->keys.json.data, batch->keys.json.size) != MQ_OK ||
+	    mq_buffer_append(body, "]", 1) != MQ_OK)
 		return MQ_NOMEM;
 	if (batch->patterns.count > 0 &&
-		(mq_buffer_append(body, ",\"patterns\":[", 13) != MQ_OK ||
-		 mq_buffer_append(body, batch->patterns.json.data, batch->patterns.json.size) != MQ_OK ||
-		 mq_buffer_append(body, "]", 1) != MQ_OK))
+	    (mq_buffer_append(body, ",\"patterns\":[", 13) != MQ_OK ||
+	     mq_buffer_append(body, batch->patterns.json.data, batch->patterns.json.size) != MQ_OK ||
+	     mq_buffer_append(body, "]", 1) != MQ_OK))
 		return MQ_NOMEM;
 	return mq_buffer_append(body, "}", 1);
 }
@@ -198,10 +198,10 @@ build_body(Batch *batch)
 static MqResult
 flush(Batch *batch, bool not_full, MqError *error)
 {
-	Origin  origin = {batch->first_id, batch->last_id, batch->part, batch->created_at_us};
-	MqField headers[OUR_HEADERS];
-	size_t  header_count;
-	char    message_id[128];
+	Origin       origin = {batch->first_id, batch->last_id, batch->part, batch->created_at_us};
+	MqField      headers[OUR_HEADERS];
+	size_t       header_count;
+	char         message_id[128];
 	MqProperties properties = {.priority = -1};
 	OutMessage   message = {
 		  .invalidations = true,
@@ -214,7 +214,7 @@ flush(Batch *batch, bool not_full, MqError *error)
 		  .keys = (uint32_t) (batch->keys.count + batch->patterns.count),
 		  .exchange = batch->options.exchange,
 		  .routing_key = batch->options.routing_key,
-	};
+    };
 	MqResult result;
 
 	if (batch->first_id == 0)
@@ -225,7 +225,7 @@ flush(Batch *batch, bool not_full, MqError *error)
 	if (batch->traceparent[0] != '\0')
 		headers[header_count++] = mq_field_string("traceparent", mq_bytes_of(batch->traceparent));
 	snprintf(message_id, sizeof(message_id), "%s/%" PRId64 "/%" PRId64, batch->options.instance,
-			 batch->last_id, batch->part);
+	         batch->last_id, batch->part);
 	properties.content_type = mq_bytes_of("application/json");
 	properties.type = mq_bytes_of("cache.invalidate");
 	properties.message_id = mq_bytes_of(message_id);
@@ -240,7 +240,7 @@ flush(Batch *batch, bool not_full, MqError *error)
 /* Finds the JSON text in the table, or the empty place for it. */
 static TableEntry *
 table_find(Batch *batch, const KeyList *list, bool is_pattern, const char *json, size_t size,
-		   uint32_t hash)
+           uint32_t hash)
 {
 	for (size_t i = hash;; i++)
 	{
@@ -249,7 +249,7 @@ table_find(Batch *batch, const KeyList *list, bool is_pattern, const char *json,
 		if (entry->generation != batch->generation)
 			return entry;
 		if (entry->hash == hash && entry->is_pattern == is_pattern && entry->size == size &&
-			memcmp(list->json.data + entry->offset, json, size) == 0)
+		    memcmp(list->json.data + entry->offset, json, size) == 0)
 			return entry;
 	}
 }
@@ -296,7 +296,7 @@ join_message(Batch *batch, const RelayEvent *event)
 	if (event->created_at_us < batch->created_at_us)
 		batch->created_at_us = event->created_at_us;
 	if (batch->traceparent[0] == '\0' && event->traceparent.data != NULL &&
-		event->traceparent.size < sizeof(batch->traceparent))
+	    event->traceparent.size < sizeof(batch->traceparent))
 	{
 		memcpy(batch->traceparent, event->traceparent.data, event->traceparent.size);
 		batch->traceparent[event->traceparent.size] = '\0';
@@ -307,14 +307,14 @@ static bool
 has_room_for(const Batch *batch, MqBytes key)
 {
 	return batch->keys.count + batch->patterns.count < batch->options.max_keys &&
-		   batch->keys.json.size + batch->patterns.json.size + mq_json_string_size(key) +
-				   BODY_FRAME_BYTES <=
-			   BATCH_MAX_BODY_BYTES;
+	       batch->keys.json.size + batch->patterns.json.size + mq_json_string_size(key) +
+	               BODY_FRAME_BYTES <=
+	           BATCH_MAX_BODY_BYTES;
 }
 
 static MqResult
 add_keys(Batch *batch, const RelayEvent *event, KeyList *list, bool is_pattern, const MqBytes *keys,
-		 size_t count, MqError *error)
+         size_t count, MqError *error)
 {
 	for (size_t i = 0; i < count; i++)
 	{
@@ -348,7 +348,7 @@ add_invalidation(Batch *batch, const RelayEvent *event, MqError *error)
 	result = add_keys(batch, event, &batch->keys, false, event->keys, event->key_count, error);
 	if (result == MQ_OK)
 		result = add_keys(batch, event, &batch->patterns, true, event->patterns,
-						  event->pattern_count, error);
+		                  event->pattern_count, error);
 	batch->events++;
 	return result;
 }
@@ -384,7 +384,7 @@ emit_message(Batch *batch, const RelayEvent *event, MqError *error)
 		  .exchange = event->exchange,
 		  .routing_key = event->routing_key,
 		  .body = event->body,
-	};
+    };
 	char     message_id[128];
 	size_t   header_count;
 	MqField *headers = merge_headers(batch, event, &origin, &header_count);
@@ -410,7 +410,7 @@ batch_add(Batch *batch, const RelayEvent *event, MqError *error)
 		return add_invalidation(batch, event, error);
 	/* To the same destination in the order of the events. */
 	if (mq_bytes_equal(event->exchange, batch->options.exchange) &&
-		mq_bytes_equal(event->routing_key, batch->options.routing_key))
+	    mq_bytes_equal(event->routing_key, batch->options.routing_key))
 	{
 		MqResult result = flush(batch, true, error);
 

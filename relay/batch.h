@@ -27,9 +27,9 @@ typedef struct RelayEvent
 	bool           is_invalidation;
 	const MqBytes *keys, *patterns; /* of an invalidation */
 	size_t         key_count, pattern_count;
-	MqBytes        traceparent; /* of an invalidation; data NULL: none */
+	MqBytes        traceparent;           /* of an invalidation; data NULL: none */
 	MqBytes        exchange, routing_key; /* of a message, as the four below */
-	MqProperties   properties; /* the caller's: ours are added */
+	MqProperties   properties;            /* the caller's: ours are added */
 	MqBytes        body;
 } RelayEvent;
 
@@ -38,14 +38,14 @@ typedef MqResult (*BatchSink)(void *context, const OutMessage *message);
 
 /* Encodes properties behind what raw holds. */
 typedef MqResult (*BatchEncode)(void *context, const MqProperties *properties, MqBuffer *raw,
-								MqError *error);
+                                MqError *error);
 
 typedef struct BatchOptions
 {
-	char        instance[64]; /* uuid */
-	MqBytes     database;     /* name in UTF-8; must outlive the batch */
+	char        instance[64];          /* uuid */
+	MqBytes     database;              /* name in UTF-8; must outlive the batch */
 	MqBytes     exchange, routing_key; /* where invalidations go; must outlive the batch */
-	size_t      max_keys;     /* 1 to BATCH_MAX_KEYS */
+	size_t      max_keys;              /* 1 to BATCH_MAX_KEYS */
 	BatchEncode encode;
 	BatchSink   sink;
 	void       *context; /* of both */

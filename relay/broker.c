@@ -27,11 +27,11 @@ struct Broker
 	MqSession    *session;
 	Publisher    *publisher;
 	Topology      topology;
-	bool          missing;   /* what topology declares was seen to be missing: the next try declares it */
-	int           declaring; /* answers to come, while READY */
-	BrokerPhase   phase;
-	int           url; /* in use */
-	char          address[600];
+	bool missing;   /* what topology declares was seen to be missing: the next try declares it */
+	int  declaring; /* answers to come, while READY */
+	BrokerPhase phase;
+	int         url; /* in use */
+	char        address[600];
 
 	bool     looking; /* at the queue, for broker_queue: the next answer is its */
 	uint64_t looks;   /* answered */
@@ -94,8 +94,7 @@ is_ours(const Broker *broker, MqBytes exchange, MqBytes routing_key)
 
 	if (!options->declare || !mq_bytes_equal(exchange, mq_bytes_of(options->exchange)))
 		return false;
-	return options->exchange[0] != '\0' ||
-		   mq_bytes_equal(routing_key, mq_bytes_of(options->queue));
+	return options->exchange[0] != '\0' || mq_bytes_equal(routing_key, mq_bytes_of(options->queue));
 }
 
 /* ---- the transport ---------------------------------------------------------------------------- */
@@ -110,7 +109,7 @@ transport_connect(void *context, int64_t now_us)
 	mq_url_describe(&broker->options.urls[broker->url], broker->address, sizeof(broker->address));
 	broker->phase = BROKER_CONNECTING;
 	if (mq_session_connect(broker->session, &broker->options.urls[broker->url], now_us, &error) !=
-		MQ_OK)
+	    MQ_OK)
 		fail(broker, 0, error.text, now_us);
 }
 
@@ -138,7 +137,7 @@ transport_send(void *context, const OutMessage *message, uint64_t *tag, MqError 
 	}
 	if (result == MQ_OK)
 		result = mq_publish_encoded(broker->session, message->exchange, message->routing_key,
-									message->raw_properties, message->body, tag, error);
+		                            message->raw_properties, message->body, tag, error);
 	return result;
 }
 
@@ -221,10 +220,10 @@ on_connected(Broker *broker, int64_t now_us)
 	broker->phase = BROKER_DECLARING;
 	snprintf(broker->topology.queue, sizeof(broker->topology.queue), "%s", broker->options.queue);
 	snprintf(broker->topology.exchange, sizeof(broker->topology.exchange), "%s",
-			 broker->options.exchange);
+	         broker->options.exchange);
 	broker->topology.type = broker->options.quorum ? QUEUE_QUORUM : QUEUE_CLASSIC;
 	on_topology(broker, topology_begin(&broker->topology, broker->session, &error), false, &error,
-				now_us);
+	            now_us);
 }
 
 static void
@@ -233,14 +232,14 @@ on_return(Broker *broker, const MqEvent *event)
 	int64_t first_id, last_id, part;
 
 	if (mq_event_header_int64(event, "x-outbox-first-id", &first_id) &&
-		mq_event_header_int64(event, "x-outbox-last-id", &last_id) &&
-		mq_event_header_int64(event, "x-outbox-part", &part))
+	    mq_event_header_int64(event, "x-outbox-last-id", &last_id) &&
+	    mq_event_header_int64(event, "x-outbox-part", &part))
 	{
 		bool ours = is_ours(broker, event->exchange, event->routing_key);
 
 		broker->missing = broker->missing || ours;
 		publisher_on_return(broker->publisher, event->exchange, event->routing_key, first_id,
-							last_id, part, event->text, ours);
+		                    last_id, part, event->text, ours);
 	}
 }
 
@@ -284,7 +283,7 @@ on_channel_closed(Broker *broker, const MqEvent *event, int64_t now_us)
 	}
 	/* A declaration's failure is not the message's, whatever the code. */
 	publisher_on_channel_closed(broker->publisher, broker->declaring > 0 ? 0 : event->reply_code,
-								text, now_us);
+	                            text, now_us);
 	broker->missing = broker->missing || event->reply_code == 404;
 	broker->declaring = 0;
 }
@@ -295,10 +294,10 @@ on_event(Broker *broker, const MqEvent *event, int64_t now_us)
 	MqError error = {0};
 
 	if (broker->phase == BROKER_DECLARING && event->kind != MQ_EVENT_LOST &&
-		event->kind != MQ_EVENT_BLOCKED && event->kind != MQ_EVENT_UNBLOCKED)
+	    event->kind != MQ_EVENT_BLOCKED && event->kind != MQ_EVENT_UNBLOCKED)
 	{
 		on_topology(broker, topology_event(&broker->topology, broker->session, event, &error),
-					event->kind == MQ_EVENT_CHANNEL_CLOSED, &error, now_us);
+		            event->kind == MQ_EVENT_CHANNEL_CLOSED, &error, now_us);
 		return;
 	}
 	switch (event->kind)
@@ -376,11 +375,11 @@ broker_ask_queue(Broker *broker)
 
 	/* Declarations under way are answered first, and their answers counted. */
 	if (broker->phase != BROKER_READY || broker->looking || broker->declaring > 0 ||
-		mq_session_is_blocked(broker->session))
+	    mq_session_is_blocked(broker->session))
 		return;
 	/* If it cannot be sent the session is lost, and says so by an event. */
 	broker->looking = mq_queue_declare(broker->session, mq_bytes_of(broker->options.queue), true,
-									   NULL, 0, &error) == MQ_OK;
+	                                   NULL, 0, &error) == MQ_OK;
 }
 
 BrokerQueue

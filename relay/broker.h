@@ -39,7 +39,7 @@ PublisherTransport broker_transport(Broker *broker);
 
 /* Encodes properties: BatchOptions.encode. */
 MqResult broker_encode(void *context, const MqProperties *properties, MqBuffer *raw,
-					   MqError *error);
+                       MqError *error);
 
 /* Who is told what the broker says; before the first broker_step. */
 void broker_set_publisher(Broker *broker, Publisher *publisher);
@@ -64,7 +64,7 @@ typedef struct BrokerQueue
 
 BrokerQueue broker_queue(const Broker *broker);
 
-int      broker_fd(const Broker *broker); /* -1: none */
+int      broker_fd(const Broker *broker);    /* -1: none */
 unsigned broker_wants(const Broker *broker); /* STREAM_WANT_* */
 int64_t  broker_due_us(const Broker *broker);
 

@@ -85,7 +85,7 @@ write_event(void)
 
 bool
 canary_turn(Canary *canary, const Publisher *publisher, MqBytes exchange, MqBytes routing_key,
-			int64_t now_us)
+            int64_t now_us)
 {
 	if (now_us < canary_due_us(canary, publisher))
 		return false;

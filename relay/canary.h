@@ -33,7 +33,7 @@ void canary_looked(Canary *canary, uint64 window);
 int64_t canary_due_us(Canary *canary, const Publisher *publisher);
 
 /* Writes one if it is due: true, look for it. Where it goes: as invalidations do. */
-bool canary_turn(Canary *canary, const Publisher *publisher, MqBytes exchange,
-				 MqBytes routing_key, int64_t now_us);
+bool canary_turn(Canary *canary, const Publisher *publisher, MqBytes exchange, MqBytes routing_key,
+                 int64_t now_us);
 
 #endif

@@ -73,7 +73,7 @@ send_away(OutboxSlot *slot)
 		if (waited_ms == 0)
 			(void) kill(pid, SIGTERM);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LEAVE_LOOK_MS,
-						 PG_WAIT_EXTENSION);
+		                 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		pid = relay_pid(slot);
@@ -152,11 +152,10 @@ typedef struct Utility
 static void
 run(const Utility *utility)
 {
-	ProcessUtility_hook_type next = previous_hook != NULL ? previous_hook
-														  : standard_ProcessUtility;
+	ProcessUtility_hook_type next = previous_hook != NULL ? previous_hook : standard_ProcessUtility;
 
 	next(utility->statement, utility->text, utility->read_only_tree, utility->context,
-		 utility->parameters, utility->environment, utility->destination, utility->completion);
+	     utility->parameters, utility->environment, utility->destination, utility->completion);
 }
 
 /* Runs a command with the slot's relay kept away. */
@@ -202,16 +201,16 @@ static bool
 is_commit_prepared(Node *statement)
 {
 	return IsA(statement, TransactionStmt) &&
-		   ((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
+	       ((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
 }
 
 static void
 utility_hook(PlannedStmt *statement, const char *text, bool read_only_tree,
-			 ProcessUtilityContext context, ParamListInfo parameters,
-			 QueryEnvironment *environment, DestReceiver *destination, QueryCompletion *completion)
+             ProcessUtilityContext context, ParamListInfo parameters, QueryEnvironment *environment,
+             DestReceiver *destination, QueryCompletion *completion)
 {
 	Utility     utility = {statement,  text,        read_only_tree, context,
-						   parameters, environment, destination,    completion};
+	                       parameters, environment, destination,    completion};
 	Node       *node = statement->utilityStmt;
 	const char *concerned = concerned_database(node);
 	const char *made = IsA(node, CreatedbStmt) ? ((CreatedbStmt *) node)->dbname : NULL;

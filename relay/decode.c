@@ -59,7 +59,7 @@ column_texts(TupleTableSlot *row, AttrNumber column, size_t *count)
 	if (is_null)
 		return NULL;
 	deconstruct_array(DatumGetArrayTypePCopy(value), TEXTOID, -1, false, TYPALIGN_INT, &elements,
-					  NULL, &element_count);
+	                  NULL, &element_count);
 	texts = palloc(Max(element_count, 1) * sizeof(MqBytes));
 	for (int i = 0; i < element_count; i++)
 	{
@@ -135,13 +135,13 @@ value_field(const JsonbValue *value, MqField *field)
 static void
 container_fields(JsonbContainer *container, MqField *field)
 {
-	bool           is_object = JsonContainerIsObject(container);
-	size_t         count = JsonContainerSize(container);
-	MqField       *fields = palloc0(Max(count, 1) * sizeof(MqField));
-	JsonbIterator *iterator = JsonbIteratorInit(container);
-	JsonbValue     value;
+	bool               is_object = JsonContainerIsObject(container);
+	size_t             count = JsonContainerSize(container);
+	MqField           *fields = palloc0(Max(count, 1) * sizeof(MqField));
+	JsonbIterator     *iterator = JsonbIteratorInit(container);
+	JsonbValue         value;
 	JsonbIteratorToken token;
-	size_t         i = 0;
+	size_t             i = 0;
 
 	check_stack_depth();
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
@@ -171,7 +171,7 @@ set_headers(Jsonb *headers, RelayEvent *event)
 		const MqField *header = &event->properties.headers[i];
 
 		if (header->type == MQ_FIELD_STRING &&
-			mq_bytes_equal(header->name, mq_bytes_of("traceparent")))
+		    mq_bytes_equal(header->name, mq_bytes_of("traceparent")))
 			event->traceparent = header->value.string;
 	}
 }
@@ -267,7 +267,7 @@ decode_event(TupleTableSlot *row, RelayEvent *event)
 	bool        is_null;
 	TimestampTz created_at = DatumGetTimestampTz(slot_getattr(row, EVENT_CREATED_AT, &is_null));
 
-	Datum       attempts;
+	Datum attempts;
 
 	*event = (RelayEvent){.id = DatumGetInt64(slot_getattr(row, EVENT_ID, &is_null))};
 	attempts = slot_getattr(row, EVENT_ATTEMPTS, &is_null);
@@ -288,5 +288,5 @@ decode_event(TupleTableSlot *row, RelayEvent *event)
 	else
 		set_body(row, event);
 	return sizeof(*event) + event->body.size + texts_size(event->keys, event->key_count) +
-		   texts_size(event->patterns, event->pattern_count);
+	       texts_size(event->patterns, event->pattern_count);
 }

@@ -56,8 +56,8 @@ destination_find(const Destinations *list, MqBytes exchange, MqBytes routing_key
 {
 	Destination *d = *bucket_of(list, exchange, routing_key);
 
-	while (d != NULL && !(mq_bytes_equal(d->routing_key, routing_key) &&
-						  mq_bytes_equal(d->exchange, exchange)))
+	while (d != NULL &&
+	       !(mq_bytes_equal(d->routing_key, routing_key) && mq_bytes_equal(d->exchange, exchange)))
 		d = d->bucket_next;
 	return d;
 }

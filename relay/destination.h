@@ -23,9 +23,9 @@
 
 typedef enum DestinationState
 {
-	DESTINATION_OPEN,   /* messages go out; next: PARKED, CROWD */
+	DESTINATION_OPEN, /* messages go out; next: PARKED, CROWD */
 	DESTINATION_PARKED, /* events are set aside and tried again from the first on; next: OPEN, CROWD */
-	DESTINATION_CROWD   /* the same, but without a turn of its own; next: PARKED, OPEN */
+	DESTINATION_CROWD /* the same, but without a turn of its own; next: PARKED, OPEN */
 } DestinationState;
 
 /* What became of one parked event that was tried. */
@@ -56,18 +56,18 @@ typedef struct Destination Destination;
 
 struct Destination
 {
-	Destination *bucket_next;     /* of the hash table */
-	Destination *newer, *older;   /* by last use */
+	Destination *bucket_next;                   /* of the hash table */
+	Destination *newer, *older;                 /* by last use */
 	Destination *parked_next, *parked_previous; /* of those that are PARKED */
-	MqBytes      exchange, routing_key; /* behind the struct, each with a NUL */
+	MqBytes      exchange, routing_key;         /* behind the struct, each with a NUL */
 
 	DestinationState state;
-	bool     alone;       /* its tries may close the channel: nothing else may be under way then */
-	bool     guest;       /* of the crowd, having its turn */
-	size_t   listed;      /* messages that wait or are under way; not to be forgotten */
-	size_t   in_flight;   /* of these: sent and not answered */
-	uint64_t messages;    /* confirmed */
-	int64_t  parked;      /* events set aside */
+	bool     alone;     /* its tries may close the channel: nothing else may be under way then */
+	bool     guest;     /* of the crowd, having its turn */
+	size_t   listed;    /* messages that wait or are under way; not to be forgotten */
+	size_t   in_flight; /* of these: sent and not answered */
+	uint64_t messages;  /* confirmed */
+	int64_t  parked;    /* events set aside */
 	int64_t  parked_at_us;
 	uint32_t attempts;    /* since it was parked */
 	int64_t  tried_at_us; /* the last of them */
@@ -78,7 +78,7 @@ struct Destination
 	size_t   width;       /* events of the next try */
 	Backoff  backoff;
 	Chunk    chunk;
-	char     error[256];  /* the last refusal; "" */
+	char     error[256]; /* the last refusal; "" */
 };
 
 typedef struct Destinations

@@ -155,11 +155,11 @@ worse(HealthStatus a, HealthStatus b)
 
 /* One row. hint: NULL where there is nothing to do. */
 static void put(Health *health, const char *check, HealthStatus status, const char *hint,
-				const char *format, ...) __attribute__((format(printf, 5, 6)));
+                const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 static void
 put(Health *health, const char *check, HealthStatus status, const char *hint, const char *format,
-	...)
+    ...)
 {
 	Datum   values[HEALTH_COLUMNS];
 	bool    nulls[HEALTH_COLUMNS] = {false};
@@ -191,24 +191,24 @@ check_absent_relay(Health *health)
 {
 	if (outbox_shared == NULL)
 		put(health, "relay", HEALTH_CRITICAL,
-			"Add pg_outbox to shared_preload_libraries and restart the server. What is recorded "
-			"until then is published then.",
-			"no relay runs: pg_outbox is not in shared_preload_libraries");
+		    "Add pg_outbox to shared_preload_libraries and restart the server. What is recorded "
+		    "until then is published then.",
+		    "no relay runs: pg_outbox is not in shared_preload_libraries");
 	else if (runs_elsewhere())
 	{
 		put(health, "relay", HEALTH_WARNING,
-			"That is right for a clone. Otherwise set outbox.run_on to this server's cluster_name, "
-			"or to nothing, and reload.",
-			"no relay runs here: outbox.run_on is \"%s\", cluster_name is \"%s\"", setting_run_on,
-			cluster_name);
+		    "That is right for a clone. Otherwise set outbox.run_on to this server's cluster_name, "
+		    "or to nothing, and reload.",
+		    "no relay runs here: outbox.run_on is \"%s\", cluster_name is \"%s\"", setting_run_on,
+		    cluster_name);
 		return HEALTH_WARNING;
 	}
 	else
 		put(health, "relay", HEALTH_CRITICAL,
-			"See the server's log. A relay is started again by itself as soon as max_worker_processes "
-			"leaves room, or after a reload where a setting was wrong; outbox.restart_relay() has "
-			"it tried at once.",
-			"no relay runs%s", because(health->last_error));
+		    "See the server's log. A relay is started again by itself as soon as max_worker_processes "
+		    "leaves room, or after a reload where a setting was wrong; outbox.restart_relay() has "
+		    "it tried at once.",
+		    "no relay runs%s", because(health->last_error));
 	return HEALTH_CRITICAL;
 }
 
@@ -218,7 +218,7 @@ check_relay(Health *health)
 	if (health->standby)
 	{
 		put(health, "relay", HEALTH_OK, NULL,
-			"this server is a standby: the primary's relay publishes");
+		    "this server is a standby: the primary's relay publishes");
 		return HEALTH_OK;
 	}
 	switch (health->state)
@@ -227,13 +227,13 @@ check_relay(Health *health)
 		return check_absent_relay(health);
 	case RELAY_PAUSED:
 		put(health, "relay", HEALTH_WARNING, "SELECT outbox.resume();",
-			"the relay is paused%s; events wait", because(health->last_error));
+		    "the relay is paused%s; events wait", because(health->last_error));
 		return HEALTH_WARNING;
 	case RELAY_COPIED:
 		put(health, "relay", HEALTH_CRITICAL,
-			"Where this database shall be one of its own: SELECT outbox.adopt(), which forgets what "
-			"was recorded before. After pg_upgrade: SELECT outbox.adopt_with_events().",
-			"the relay publishes nothing%s", because(health->last_error));
+		    "Where this database shall be one of its own: SELECT outbox.adopt(), which forgets what "
+		    "was recorded before. After pg_upgrade: SELECT outbox.adopt_with_events().",
+		    "the relay publishes nothing%s", because(health->last_error));
 		return HEALTH_CRITICAL;
 	case RELAY_STARTING:
 	case RELAY_CONNECTING:
@@ -244,7 +244,7 @@ check_relay(Health *health)
 		break;
 	}
 	put(health, "relay", HEALTH_OK, NULL, "the relay runs as process %d; its state is \"%s\"",
-		health->pid, relay_state_name(health->state));
+	    health->pid, relay_state_name(health->state));
 	return HEALTH_OK;
 }
 
@@ -269,14 +269,15 @@ check_connection(Health *health)
 
 	if (blocked)
 		put(health, "broker", status,
-			"See the broker's alarms, memory or disk: rabbitmq-diagnostics alarms. Publishing goes "
-			"on by itself once they are over.",
-			"%s has blocked publishing for %s%s", health->broker, duration(stuck_us),
-			because(health->last_error));
+		    "See the broker's alarms, memory or disk: rabbitmq-diagnostics alarms. Publishing goes "
+		    "on by itself once they are over.",
+		    "%s has blocked publishing for %s%s", health->broker, duration(stuck_us),
+		    because(health->last_error));
 	else
 		put(health, "broker", status, connection_hint(health->last_error),
-			"no connection to %s for %s%s", health->broker[0] == '\0' ? "the broker" : health->broker,
-			duration(stuck_us), because(health->last_error));
+		    "no connection to %s for %s%s",
+		    health->broker[0] == '\0' ? "the broker" : health->broker, duration(stuck_us),
+		    because(health->last_error));
 	return status;
 }
 
@@ -293,7 +294,7 @@ check_broker(Health *health)
 	case RELAY_IDLE:
 	case RELAY_PUBLISHING:
 		put(health, "broker", HEALTH_OK, NULL, "connected to %s for %s", health->broker,
-			since(health, health->connected_at));
+		    since(health, health->connected_at));
 		return HEALTH_OK;
 	case RELAY_BLOCKED:
 	case RELAY_CONNECTING:
@@ -306,7 +307,7 @@ check_broker(Health *health)
 		break;
 	}
 	put(health, "broker", worse(health->relay, HEALTH_WARNING), "See the check \"relay\".",
-		"no connection: the relay's state is \"%s\"", relay_state_name(health->state));
+	    "no connection: the relay's state is \"%s\"", relay_state_name(health->state));
 	return worse(health->relay, HEALTH_WARNING);
 }
 
@@ -332,9 +333,10 @@ check_lag(Health *health, const Lag *lag)
 		put(health, "lag", HEALTH_OK, NULL, "nothing is pending");
 	else
 		put(health, "lag", status, status == HEALTH_OK ? NULL : lag_hint(health),
-			"%s%s %s pending, the oldest for %s", lag->pending_events > LAG_EXACT_EVENTS ? "about " : "",
-			count_of(lag->pending_events, "event"), lag->pending_events == 1 ? "is" : "are",
-			duration(lag_us));
+		    "%s%s %s pending, the oldest for %s",
+		    lag->pending_events > LAG_EXACT_EVENTS ? "about " : "",
+		    count_of(lag->pending_events, "event"), lag->pending_events == 1 ? "is" : "are",
+		    duration(lag_us));
 }
 
 static void
@@ -343,10 +345,11 @@ check_size(Health *health, const Lag *lag)
 	HealthStatus status = by_limits(lag->outbox_bytes, SIZE_WARNING_BYTES, SIZE_CRITICAL_BYTES);
 
 	put(health, "outbox_size", status,
-		status == HEALTH_OK ? NULL
-							: "It shrinks once everything in it is published and nobody's locks are in "
-							  "the way: see the checks \"lag\" and \"rotation\".",
-		"the outbox takes %s", bytes_text(lag->outbox_bytes));
+	    status == HEALTH_OK
+	        ? NULL
+	        : "It shrinks once everything in it is published and nobody's locks are in "
+	          "the way: see the checks \"lag\" and \"rotation\".",
+	    "the outbox takes %s", bytes_text(lag->outbox_bytes));
 }
 
 /* Asks SQL, which is planned only when there is something to ask. */
@@ -354,7 +357,7 @@ static const char *
 rotation_blockers(void)
 {
 	Oid function = LookupFuncName(list_make2(makeString("outbox"), makeString("rotation_blockers")),
-								  0, NULL, false);
+	                              0, NULL, false);
 
 	return TextDatumGetCString(OidFunctionCall0(function));
 }
@@ -381,12 +384,12 @@ check_rotation(Health *health)
 	who = rotation_blockers();
 	blocked_us = age_us(health, health->rotation_blocked_since[table]);
 	put(health, "rotation",
-		by_limits(blocked_us, ROTATION_WARNING_S * USECS_PER_SEC,
-				  ROTATION_CRITICAL_S * USECS_PER_SEC),
-		"End that transaction: pg_terminate_backend() for a process, ROLLBACK PREPARED or COMMIT PREPARED "
-		"for a prepared one. See outbox.rotation. Publishing goes on meanwhile.",
-		"outbox.event_%d has waited for %s to be emptied: locks are held by %s", table + 1,
-		duration(blocked_us), who[0] == '\0' ? "nobody any more" : who);
+	    by_limits(blocked_us, ROTATION_WARNING_S * USECS_PER_SEC,
+	              ROTATION_CRITICAL_S * USECS_PER_SEC),
+	    "End that transaction: pg_terminate_backend() for a process, ROLLBACK PREPARED or COMMIT PREPARED "
+	    "for a prepared one. See outbox.rotation. Publishing goes on meanwhile.",
+	    "outbox.event_%d has waited for %s to be emptied: locks are held by %s", table + 1,
+	    duration(blocked_us), who[0] == '\0' ? "nobody any more" : who);
 }
 
 static void
@@ -398,11 +401,13 @@ check_dead_letters(Health *health, const ParkedStatus *parked)
 		return;
 	}
 	put(health, "dead_letters", by_limits(parked->dead, 1, DEAD_CRITICAL),
-		"See outbox.dead_letter WHERE state = 'dead'. Once the cause is mended, "
-		"outbox.retry_dead_letter(event_id); or outbox.discard_dead_letter(event_id).",
-		"%s%s given up, one of them to %s%s", count_of(parked->dead, "event"),
-		parked->dead == PARKED_COUNTED_MAX ? " or more were" : parked->dead == 1 ? " was" : " were",
-		parked->dead_name, because(parked->dead_error));
+	    "See outbox.dead_letter WHERE state = 'dead'. Once the cause is mended, "
+	    "outbox.retry_dead_letter(event_id); or outbox.discard_dead_letter(event_id).",
+	    "%s%s given up, one of them to %s%s", count_of(parked->dead, "event"),
+	    parked->dead == PARKED_COUNTED_MAX ? " or more were"
+	    : parked->dead == 1                ? " was"
+	                                       : " were",
+	    parked->dead_name, because(parked->dead_error));
 }
 
 static void
@@ -414,13 +419,14 @@ check_destinations(Health *health, const ParkedStatus *parked)
 		return;
 	}
 	put(health, "destinations",
-		by_limits(age_us(health, parked->since), 0, PARKED_CRITICAL_S * USECS_PER_SEC),
-		"They are tried again by themselves, others go on. NO_ROUTE, NOT_FOUND: declare the queue, "
-		"binding or exchange. Nacked: the queue may be full. ACCESS_REFUSED: grant the permission. "
-		"See outbox.destination.",
-		"%s %s parked with %s, %s for %s%s", count_of(parked->destinations, "destination"),
-		parked->destinations == 1 ? "is" : "are", count_of(parked->events, "event"), parked->name == NULL ? "the longest" : parked->name,
-		since(health, parked->since), because(parked->error));
+	    by_limits(age_us(health, parked->since), 0, PARKED_CRITICAL_S * USECS_PER_SEC),
+	    "They are tried again by themselves, others go on. NO_ROUTE, NOT_FOUND: declare the queue, "
+	    "binding or exchange. Nacked: the queue may be full. ACCESS_REFUSED: grant the permission. "
+	    "See outbox.destination.",
+	    "%s %s parked with %s, %s for %s%s", count_of(parked->destinations, "destination"),
+	    parked->destinations == 1 ? "is" : "are", count_of(parked->events, "event"),
+	    parked->name == NULL ? "the longest" : parked->name, since(health, parked->since),
+	    because(parked->error));
 }
 
 /* ---- the other end ---------------------------------------------------------------------------- */
@@ -439,9 +445,9 @@ check_lost_workers(Health *health)
 	if (last->count == 0 || (seen->ended.count > 0 && seen->ended.since > last->since))
 		last = &seen->ended;
 	put(health, "workers",
-		by_limits(age_us(health, last->since), 0, WORKER_LOST_CRITICAL_S * USECS_PER_SEC), gone_hint,
-		"no worker reports any more; the last one, \"%s\", %s %s ago", last->name,
-		last == &seen->ended ? "was stopped" : "fell silent", since(health, last->since));
+	    by_limits(age_us(health, last->since), 0, WORKER_LOST_CRITICAL_S * USECS_PER_SEC),
+	    gone_hint, "no worker reports any more; the last one, \"%s\", %s %s ago", last->name,
+	    last == &seen->ended ? "was stopped" : "fell silent", since(health, last->since));
 }
 
 static void
@@ -450,31 +456,31 @@ check_workers(Health *health)
 	const ConsumersSeen *seen = &health->workers;
 	int                  live = seen->consuming.count + seen->waiting.count;
 	bool                 silent = seen->silent.count > 0 &&
-					  age_us(health, seen->silent.since) < WORKER_FORGOTTEN_S * USECS_PER_SEC;
+	              age_us(health, seen->silent.since) < WORKER_FORGOTTEN_S * USECS_PER_SEC;
 
 	if (live + seen->silent.count + seen->ended.count == 0)
 		put(health, "workers", HEALTH_OK, NULL,
-			"no worker reports here: outbox-worker does with --report-to");
+		    "no worker reports here: outbox-worker does with --report-to");
 	else if (live == 0)
 		check_lost_workers(health);
 	else if (seen->waiting.count > 0)
 		put(health, "workers",
-			seen->consuming.count == 0 && age_us(health, seen->waiting.since) >=
-											  WORKER_WAITING_CRITICAL_S * USECS_PER_SEC
-				? HEALTH_CRITICAL
-				: HEALTH_WARNING,
-			"Messages stay in the queue meanwhile. See that worker's log, and whether Redis answers.",
-			"%d of %s %s not consuming; \"%s\" has been %s for %s%s", seen->waiting.count,
-			count_of(live, "worker"), seen->waiting.count == 1 ? "is" : "are", seen->waiting.name,
-			seen->waiting.state, since(health, seen->waiting.since),
-			because(seen->waiting.last_error));
+		    seen->consuming.count == 0 &&
+		            age_us(health, seen->waiting.since) >= WORKER_WAITING_CRITICAL_S * USECS_PER_SEC
+		        ? HEALTH_CRITICAL
+		        : HEALTH_WARNING,
+		    "Messages stay in the queue meanwhile. See that worker's log, and whether Redis answers.",
+		    "%d of %s %s not consuming; \"%s\" has been %s for %s%s", seen->waiting.count,
+		    count_of(live, "worker"), seen->waiting.count == 1 ? "is" : "are", seen->waiting.name,
+		    seen->waiting.state, since(health, seen->waiting.since),
+		    because(seen->waiting.last_error));
 	else if (silent)
 		put(health, "workers", HEALTH_WARNING, gone_hint,
-			"%s %s consuming, but \"%s\" fell silent %s ago", count_of(live, "worker"),
-			live == 1 ? "is" : "are", seen->silent.name, since(health, seen->silent.since));
+		    "%s %s consuming, but \"%s\" fell silent %s ago", count_of(live, "worker"),
+		    live == 1 ? "is" : "are", seen->silent.name, since(health, seen->silent.since));
 	else
 		put(health, "workers", HEALTH_OK, NULL, "%s %s consuming", count_of(live, "worker"),
-			live == 1 ? "is" : "are");
+		    live == 1 ? "is" : "are");
 }
 
 static void
@@ -491,12 +497,13 @@ check_known_queue(Health *health, const SharedQueue *queue)
 	else if (queue->messages >= QUEUE_WARNING_MESSAGES)
 	{
 		status = HEALTH_WARNING;
-		hint = "Its workers are slow or stuck: see their logs, and outbox.consumer; more of them may "
-			   "share a queue.";
+		hint =
+			"Its workers are slow or stuck: see their logs, and outbox.consumer; more of them may "
+			"share a queue.";
 	}
 	put(health, "queue", status, hint, "queue \"%s\" has %s and %s ready, %s ago", setting_queue,
-		count_of(queue->consumers, "consumer"), count_of(queue->messages, "message"),
-		since(health, queue->looked_at));
+	    count_of(queue->consumers, "consumer"), count_of(queue->messages, "message"),
+	    since(health, queue->looked_at));
 }
 
 static void
@@ -516,23 +523,23 @@ check_queue(Health *health)
 		break;
 	case QUEUE_REFUSED:
 		put(health, "queue",
-			strstr(queue.problem, "NOT_FOUND") != NULL ? HEALTH_CRITICAL : HEALTH_WARNING,
-			"Declare the queue, or see outbox.queue, outbox.amqp_url (the vhost) and the user's "
-			"permissions.",
-			"the broker would not tell of queue \"%s\", %s ago: %s", setting_queue,
-			since(health, queue.looked_at), queue.problem);
+		    strstr(queue.problem, "NOT_FOUND") != NULL ? HEALTH_CRITICAL : HEALTH_WARNING,
+		    "Declare the queue, or see outbox.queue, outbox.amqp_url (the vhost) and the user's "
+		    "permissions.",
+		    "the broker would not tell of queue \"%s\", %s ago: %s", setting_queue,
+		    since(health, queue.looked_at), queue.problem);
 		break;
 	case QUEUE_FOREIGN:
 		put(health, "queue", HEALTH_OK, NULL,
-			"not looked at: invalidations go to exchange \"%s\", and outbox.declare_topology is off",
-			setting_invalidation_exchange);
+		    "not looked at: invalidations go to exchange \"%s\", and outbox.declare_topology is off",
+		    setting_invalidation_exchange);
 		break;
 	case QUEUE_UNKNOWN:
 		put(health, "queue", worse(health->broker_status, HEALTH_WARNING),
-			"See the checks \"relay\" and \"broker\".",
-			"nothing is known of queue \"%s\": %s", setting_queue,
-			health->broker_status == HEALTH_OK ? "the broker has not answered yet"
-											   : "the relay is not connected");
+		    "See the checks \"relay\" and \"broker\".", "nothing is known of queue \"%s\": %s",
+		    setting_queue,
+		    health->broker_status == HEALTH_OK ? "the broker has not answered yet"
+		                                       : "the relay is not connected");
 		break;
 	}
 }
@@ -558,19 +565,20 @@ check_canary(Health *health)
 	if (seen->canary_at == 0)
 	{
 		put(health, "canary", HEALTH_WARNING,
-			"It is seen by outbox-worker with --report-to. See the checks \"broker\", \"queue\" and "
-			"\"workers\".",
-			"no worker has reported a canary yet; one is sent every " INT64_FORMAT " s", interval_s);
+		    "It is seen by outbox-worker with --report-to. See the checks \"broker\", \"queue\" and "
+		    "\"workers\".",
+		    "no worker has reported a canary yet; one is sent every " INT64_FORMAT " s",
+		    interval_s);
 		return;
 	}
-	status = worse(by_limits(canary_age_us, CANARY_WARNING_S(interval_s) * USECS_PER_SEC,
-							 CANARY_CRITICAL_S(interval_s) * USECS_PER_SEC),
-				   by_limits((int64) seen->canary_delay_ms, LAG_WARNING_S * 1000,
-							 LAG_CRITICAL_S * 1000));
+	status = worse(
+		by_limits(canary_age_us, CANARY_WARNING_S(interval_s) * USECS_PER_SEC,
+	              CANARY_CRITICAL_S(interval_s) * USECS_PER_SEC),
+		by_limits((int64) seen->canary_delay_ms, LAG_WARNING_S * 1000, LAG_CRITICAL_S * 1000));
 	put(health, "canary", status,
-		status == HEALTH_OK ? NULL : "See the checks \"broker\", \"queue\" and \"workers\".",
-		"the last canary took %.1f ms from the outbox to Redis, %s ago", seen->canary_delay_ms,
-		duration(canary_age_us));
+	    status == HEALTH_OK ? NULL : "See the checks \"broker\", \"queue\" and \"workers\".",
+	    "the last canary took %.1f ms from the outbox to Redis, %s ago", seen->canary_delay_ms,
+	    duration(canary_age_us));
 }
 
 /* ---- the installation ------------------------------------------------------------------------- */
@@ -582,16 +590,16 @@ check_watched(Health *health)
 
 	if (watched.problems == 0)
 		put(health, "watched", HEALTH_OK, NULL, "%s %s watched", count_of(watched.tables, "table"),
-			watched.tables == 1 ? "is" : "are");
+		    watched.tables == 1 ? "is" : "are");
 	else
 		put(health, "watched", watched.writes_fail ? HEALTH_CRITICAL : HEALTH_WARNING,
-			watched.writes_fail
-				? "Writes to that table fail. Call outbox.watch() for it again, with templates that fit."
-				: "Changes may go unnoticed. Call outbox.watch() for it again, or enable its triggers. See "
-				  "outbox.watched.",
-			"%d of %s %s a problem: %s: %s", watched.problems,
-			count_of(watched.tables, "watched table"), watched.problems == 1 ? "has" : "have",
-			watched.first_table, watched.first_problem);
+		    watched.writes_fail
+		        ? "Writes to that table fail. Call outbox.watch() for it again, with templates that fit."
+		        : "Changes may go unnoticed. Call outbox.watch() for it again, or enable its triggers. See "
+		          "outbox.watched.",
+		    "%d of %s %s a problem: %s: %s", watched.problems,
+		    count_of(watched.tables, "watched table"), watched.problems == 1 ? "has" : "have",
+		    watched.first_table, watched.first_problem);
 }
 
 static void
@@ -602,16 +610,17 @@ check_version(Health *health)
 
 	if (problem != NULL)
 		put(health, "version", HEALTH_CRITICAL,
-			"Run ALTER EXTENSION pg_outbox UPDATE in this database; if the extension is the newer one, "
-			"restart the server so that it loads the new library.",
-			"%s: that is version %s", problem, OUTBOX_VERSION);
+		    "Run ALTER EXTENSION pg_outbox UPDATE in this database; if the extension is the newer one, "
+		    "restart the server so that it loads the new library.",
+		    "%s: that is version %s", problem, OUTBOX_VERSION);
 	else if (installed != NULL && strcmp(installed, OUTBOX_VERSION) != 0)
 		put(health, "version", HEALTH_WARNING,
-			"Run ALTER EXTENSION pg_outbox UPDATE in this database.",
-			"the library is version %s, the extension in this database %s", OUTBOX_VERSION, installed);
+		    "Run ALTER EXTENSION pg_outbox UPDATE in this database.",
+		    "the library is version %s, the extension in this database %s", OUTBOX_VERSION,
+		    installed);
 	else
 		put(health, "version", HEALTH_OK, NULL, "library and extension are version %s",
-			OUTBOX_VERSION);
+		    OUTBOX_VERSION);
 }
 
 /* ---- all of them ------------------------------------------------------------------------------ */
@@ -636,7 +645,7 @@ gather(Health *health)
 	health->connected_at = slot->connected_at;
 	health->stuck_since = slot->stuck_since;
 	memcpy(health->rotation_blocked_since, slot->rotation_blocked_since,
-		   sizeof(health->rotation_blocked_since));
+	       sizeof(health->rotation_blocked_since));
 	LWLockRelease(&slot->text_lock);
 }
 

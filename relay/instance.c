@@ -48,17 +48,17 @@ static char *
 make_ours(void)
 {
 	return select_text(psprintf("UPDATE outbox.instance SET id = gen_random_uuid(), "
-								"database = %u, system_identifier = %lld, adopted_at = now() "
-								"RETURNING id::text",
-								MyDatabaseId, (long long) GetSystemIdentifier()));
+	                            "database = %u, system_identifier = %lld, adopted_at = now() "
+	                            "RETURNING id::text",
+	                            MyDatabaseId, (long long) GetSystemIdentifier()));
 }
 
 bool
 instance_is_ours(char *out, Size size)
 {
 	char *id = select_text(psprintf("SELECT id::text FROM outbox.instance WHERE database = %u "
-									"AND system_identifier = %lld",
-									MyDatabaseId, (long long) GetSystemIdentifier()));
+	                                "AND system_identifier = %lld",
+	                                MyDatabaseId, (long long) GetSystemIdentifier()));
 
 	if (id == NULL && never_held_an_event())
 		id = make_ours();
@@ -70,6 +70,6 @@ bool
 instance_is_paused(const char **reason)
 {
 	*reason = select_text("SELECT 'outbox.pause()' || coalesce(': ' || pause_reason, '') "
-						  "FROM outbox.instance WHERE paused_at IS NOT NULL");
+	                      "FROM outbox.instance WHERE paused_at IS NOT NULL");
 	return *reason != NULL;
 }

@@ -39,7 +39,8 @@
 #include "wire/stream.h"
 
 #define NO_WORKER_RETRY_US INT64CONST(10000000) /* max_worker_processes is used up */
-#define HOLDER_LOOK_US INT64CONST(1000000) /* does the backend that keeps a relay away still live? */
+#define HOLDER_LOOK_US                                                                             \
+	INT64CONST(1000000) /* does the backend that keeps a relay away still live? */
 #define NEVER_US PG_INT64_MAX
 
 /* What this launcher started, by slot. */
@@ -49,7 +50,7 @@ static BackgroundWorkerHandle *handles[OUTBOX_MAX_DATABASES];
 static bool starved[OUTBOX_MAX_DATABASES];
 
 /* Databases that are still to be probed. */
-static List *unprobed = NIL;
+static List       *unprobed = NIL;
 static OutboxSlot *probing = NULL;
 
 void
@@ -115,7 +116,7 @@ look_at_all_databases(void)
 static bool
 is_running(int slot_number)
 {
-	pid_t pid;
+	pid_t           pid;
 	BgwHandleStatus status;
 
 	if (handles[slot_number] == NULL)
@@ -184,14 +185,14 @@ start_failed(int slot_number, int64 now_us, int64 *due_us)
 
 	if (!any_is_starved())
 		ereport(LOG, errmsg("could not start an outbox relay"),
-				errdetail("No background worker slot is free."),
-				errhint("Raise max_worker_processes. Events are recorded and wait."));
+		        errdetail("No background worker slot is free."),
+		        errhint("Raise max_worker_processes. Events are recorded and wait."));
 	if (!starved[slot_number])
 	{
 		LWLockAcquire(&slot->text_lock, LW_EXCLUSIVE);
 		strlcpy(slot->last_error,
-				"no background worker slot is free for the relay: raise max_worker_processes",
-				sizeof(slot->last_error));
+		        "no background worker slot is free for the relay: raise max_worker_processes",
+		        sizeof(slot->last_error));
 		slot->last_error_at = GetCurrentTimestamp();
 		LWLockRelease(&slot->text_lock);
 	}
@@ -318,7 +319,7 @@ probe_next(void)
 		probing = shmem_want(database);
 		if (probing == NULL)
 			ereport(LOG, errmsg("an outbox is without a relay"),
-					errdetail("All %d slots are taken.", OUTBOX_MAX_DATABASES));
+			        errdetail("All %d slots are taken.", OUTBOX_MAX_DATABASES));
 	}
 }
 

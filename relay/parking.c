@@ -27,7 +27,7 @@ parking_init(Publisher *publisher, uint64_t seed)
 {
 	publisher->aside_end = &publisher->aside_first;
 	backoff_init(&publisher->crowd.backoff, DESTINATION_RETRY_FIRST_US, DESTINATION_RETRY_LIMIT_US,
-				 seed);
+	             seed);
 	return destinations_init(&publisher->destinations, seed);
 }
 
@@ -53,7 +53,7 @@ parking_destination(Publisher *publisher, MqBytes exchange, MqBytes routing_key)
 
 	d = destination_use(&publisher->destinations, exchange, routing_key);
 	if (d != NULL && !known && publisher->crowd.present &&
-		publisher->source.is_parked(publisher->source.context, exchange, routing_key))
+	    publisher->source.is_parked(publisher->source.context, exchange, routing_key))
 		d->state = DESTINATION_CROWD;
 	return d;
 }
@@ -184,7 +184,7 @@ set_outcome(Chunk *chunk, int64_t first_id, int64_t last_id, ChunkOutcome outcom
 	for (size_t i = 0; i < chunk->count; i++)
 	{
 		if (chunk->events[i].id >= first_id && chunk->events[i].id <= last_id &&
-			chunk->events[i].outcome != CHUNK_DEAD)
+		    chunk->events[i].outcome != CHUNK_DEAD)
 			chunk->events[i].outcome = outcome;
 	}
 }
@@ -261,8 +261,8 @@ give_up_for_now(Publisher *publisher, Destination *d, int64_t now_us)
 static void
 move_on(Destination *d, const Chunk *chunk)
 {
-	for (size_t i = 0; i < chunk->count && !chunk->held && chunk->events[i].outcome != CHUNK_REFUSED;
-		 i++)
+	for (size_t i = 0;
+	     i < chunk->count && !chunk->held && chunk->events[i].outcome != CHUNK_REFUSED; i++)
 		d->after = chunk->events[i].id;
 }
 
@@ -328,17 +328,17 @@ make_messages(Publisher *publisher, Destination *d, const RelayEvent *events, co
  * deleted, may still be there. */
 static size_t
 read_next(Publisher *publisher, Destination *d, const RelayEvent **events, const char **lsn,
-		  bool *held)
+          bool *held)
 {
 	const PublisherSource *source = &publisher->source;
 	size_t count = source->read_parked(source->context, d->exchange, d->routing_key, d->after,
-									   d->width, events, lsn, held);
+	                                   d->width, events, lsn, held);
 
 	if (count > 0 || d->after == 0)
 		return count;
 	d->after = 0;
 	return source->read_parked(source->context, d->exchange, d->routing_key, 0, d->width, events,
-							   lsn, held);
+	                           lsn, held);
 }
 
 /* Reads the next parked events of a destination into messages; without any it is open again. */
@@ -394,7 +394,7 @@ try_exchange(Publisher *publisher, const Destination *tried, int64_t now_us)
 	for (Destination *d = publisher->destinations.first_parked; d != NULL; d = d->parked_next)
 	{
 		if (d == tried || !d->alone || d->chunk.events != NULL ||
-			!mq_bytes_equal(d->exchange, tried->exchange))
+		    !mq_bytes_equal(d->exchange, tried->exchange))
 			continue;
 		d->alone = false;
 		destination_try_now(d, now_us);
@@ -431,7 +431,7 @@ parking_confirmed(Publisher *publisher, const OutMessage *message, int64_t now_u
 
 void
 parking_refuse(Publisher *publisher, OutMessage *message, const char *reason, bool alone,
-			   int64_t now_us)
+               int64_t now_us)
 {
 	Destination *d = message->destination;
 
@@ -460,7 +460,7 @@ parking_refuse_exchange(Publisher *publisher, MqBytes exchange, const char *reas
 	while (message != NULL)
 	{
 		if (message->window == 0 || message->destination->state != DESTINATION_OPEN ||
-			!mq_bytes_equal(message->exchange, exchange))
+		    !mq_bytes_equal(message->exchange, exchange))
 		{
 			message = message->next;
 			continue;
@@ -472,21 +472,21 @@ parking_refuse_exchange(Publisher *publisher, MqBytes exchange, const char *reas
 
 void
 parking_postpone_exchange(Publisher *publisher, MqBytes exchange, const char *reason,
-						  int64_t now_us)
+                          int64_t now_us)
 {
 	OutMessage *next;
 
 	for (Destination *d = publisher->destinations.first_parked; d != NULL; d = d->parked_next)
 	{
 		if (d->alone && !d->guest && d->chunk.events == NULL &&
-			mq_bytes_equal(d->exchange, exchange))
+		    mq_bytes_equal(d->exchange, exchange))
 			wait_longer(publisher, d, now_us);
 	}
 	for (OutMessage *message = publisher->unconfirmed.first; message != NULL; message = next)
 	{
 		next = message->next;
 		if (message->window != 0 || !message->destination->alone ||
-			!mq_bytes_equal(message->exchange, exchange))
+		    !mq_bytes_equal(message->exchange, exchange))
 			continue;
 		parking_refuse(publisher, message, reason, true, now_us);
 		next = publisher->unconfirmed.first; /* others went with it */
@@ -495,14 +495,14 @@ parking_postpone_exchange(Publisher *publisher, MqBytes exchange, const char *re
 
 static void
 tell_dead(Publisher *publisher, int64_t id, MqBytes exchange, MqBytes routing_key,
-		  const char *reason)
+          const char *reason)
 {
 	char text[sizeof(publisher->last_error.text)];
 
 	snprintf(text, sizeof(text), "event %" PRId64 ": %s", id, reason);
 	publisher_set_error(publisher, text);
 	publisher->source.tell(publisher->source.context, PUBLISHER_BURIES, exchange, routing_key,
-						   text);
+	                       text);
 }
 
 /* Sets the events of a range aside as dead. */
@@ -528,7 +528,7 @@ parking_bury(Publisher *publisher, OutMessage *message, const char *reason)
 	}
 	unconfirmed_remove(&publisher->unconfirmed, message);
 	bury(publisher,
-		 (ParkRange){
+	     (ParkRange){
 			 .window = message->window,
 			 .first_id = message->first_id,
 			 .last_id = message->last_id,
@@ -537,18 +537,18 @@ parking_bury(Publisher *publisher, OutMessage *message, const char *reason)
 			 .exchange = message->exchange,
 			 .routing_key = message->routing_key,
 		 },
-		 reason);
+	     reason);
 	publisher_settled(publisher, message->window);
 	free(message);
 }
 
 void
 parking_bury_event(Publisher *publisher, const RelayEvent *event, uint64_t window,
-				   const char *reason)
+                   const char *reason)
 {
 	tell_dead(publisher, event->id, event->exchange, event->routing_key, reason);
 	bury(publisher,
-		 (ParkRange){
+	     (ParkRange){
 			 .window = window,
 			 .first_id = event->id,
 			 .last_id = event->id,
@@ -556,7 +556,7 @@ parking_bury_event(Publisher *publisher, const RelayEvent *event, uint64_t windo
 			 .exchange = event->exchange,
 			 .routing_key = event->routing_key,
 		 },
-		 reason);
+	     reason);
 }
 
 /* ---- what is due ------------------------------------------------------------------------------ */
@@ -612,7 +612,7 @@ parking_write(Publisher *publisher)
 	if (publisher->aside_first == NULL)
 		return;
 	for (const OutMessage *message = publisher->aside_first; message != NULL;
-		 message = message->next)
+	     message = message->next)
 	{
 		if (!reserve_ranges(publisher, count + 1))
 		{
@@ -679,11 +679,11 @@ invite(Publisher *publisher, int64_t now_us)
 	int64_t      count;
 
 	while (publisher->source.next_parked(publisher->source.context, crowd->begun, crowd->exchange,
-										 crowd->routing_key, &count))
+	                                     crowd->routing_key, &count))
 	{
 		crowd->begun = true;
 		d = destination_use(&publisher->destinations, mq_bytes_of(crowd->exchange),
-							mq_bytes_of(crowd->routing_key));
+		                    mq_bytes_of(crowd->routing_key));
 		if (d == NULL)
 		{
 			publisher_fail(publisher, "out of memory");
@@ -774,13 +774,14 @@ publisher_parked_anew(Publisher *publisher, int64_t now_us)
 
 bool
 publisher_parked(Publisher *publisher, MqBytes exchange, MqBytes routing_key, int64_t count,
-				 int64_t parked_at_us, const char *reason, int64_t now_us)
+                 int64_t parked_at_us, const char *reason, int64_t now_us)
 {
 	Destination *d = destination_use(&publisher->destinations, exchange, routing_key);
 
 	if (d == NULL)
 		return false;
-	if (d->state == DESTINATION_OPEN && publisher->destinations.parked_count < publisher->destinations.most)
+	if (d->state == DESTINATION_OPEN &&
+	    publisher->destinations.parked_count < publisher->destinations.most)
 	{
 		destination_park(&publisher->destinations, d);
 		d->parked_at_us = parked_at_us;

@@ -35,7 +35,7 @@ sink(void *context, const OutMessage *from)
 		return MQ_OK;
 	}
 	window = &publisher->windows[(publisher->window_first + publisher->window_count - 1) %
-								 PUBLISHER_WINDOWS_MAX];
+	                             PUBLISHER_WINDOWS_MAX];
 	assert(window->number == message->window);
 	window->messages++;
 	parking_admit(publisher, message);
@@ -52,7 +52,7 @@ encode(void *context, const MqProperties *properties, MqBuffer *raw, MqError *er
 
 Publisher *
 publisher_new(const PublisherSource *source, const PublisherTransport *transport,
-			  const BatchOptions *batch, void *encode_context, uint64_t seed)
+              const BatchOptions *batch, void *encode_context, uint64_t seed)
 {
 	Publisher   *publisher = calloc(1, sizeof(*publisher));
 	BatchOptions options = *batch;
@@ -69,16 +69,16 @@ publisher_new(const PublisherSource *source, const PublisherTransport *transport
 	publisher->batch = batch_new(&options);
 	publisher->parked_batch = batch_new(&options);
 	if (!parking_init(publisher, seed ^ UINT64_C(0x9e3779b97f4a7c15)) || publisher->batch == NULL ||
-		publisher->parked_batch == NULL)
+	    publisher->parked_batch == NULL)
 	{
 		publisher_free(publisher);
 		return NULL;
 	}
 	unconfirmed_init(&publisher->unconfirmed);
 	backoff_init(&publisher->connect_backoff, PUBLISHER_RETRY_FIRST_US, PUBLISHER_CONNECT_LIMIT_US,
-				 seed);
+	             seed);
 	backoff_init(&publisher->reopen_backoff, PUBLISHER_RETRY_FIRST_US, PUBLISHER_CONNECT_LIMIT_US,
-				 seed + 1);
+	             seed + 1);
 	publisher->progress = true;
 	publisher->state = PUBLISHER_WAITING;
 	publisher->look = true;
@@ -129,8 +129,7 @@ enter_connected(Publisher *publisher)
 	if (publisher->blocked)
 		enter(publisher, PUBLISHER_BLOCKED);
 	else
-		enter(publisher,
-			  publisher->unconfirmed.count > 0 ? PUBLISHER_PUBLISHING : PUBLISHER_IDLE);
+		enter(publisher, publisher->unconfirmed.count > 0 ? PUBLISHER_PUBLISHING : PUBLISHER_IDLE);
 }
 
 void
@@ -182,8 +181,8 @@ publisher_settled(Publisher *publisher, uint64_t number)
 {
 	for (size_t i = 0; i < publisher->window_count; i++)
 	{
-		OpenWindow *window = &publisher->windows[(publisher->window_first + i) %
-												 PUBLISHER_WINDOWS_MAX];
+		OpenWindow *window =
+			&publisher->windows[(publisher->window_first + i) % PUBLISHER_WINDOWS_MAX];
 
 		if (window->number == number)
 		{
@@ -226,8 +225,8 @@ text_names_exchange(const char *text, const OutMessage *message)
 	char quoted[300];
 
 	snprintf(quoted, sizeof(quoted), "exchange '%.*s'",
-			 (int) (message->exchange.size == 0 ? strlen("amq.default") : message->exchange.size),
-			 message->exchange.size == 0 ? "amq.default" : message->exchange.data);
+	         (int) (message->exchange.size == 0 ? strlen("amq.default") : message->exchange.size),
+	         message->exchange.size == 0 ? "amq.default" : message->exchange.data);
 	return strstr(text, quoted) != NULL;
 }
 
@@ -377,7 +376,7 @@ on_returned(void *context, OutMessage *message)
 
 	answer->publisher->counters.returned++;
 	parking_refuse(answer->publisher, message, message->destination->error,
-				   message->destination->alone, answer->now_us);
+	               message->destination->alone, answer->now_us);
 }
 
 static void
@@ -387,15 +386,15 @@ on_nacked(void *context, OutMessage *message)
 
 	answer->publisher->counters.nacked++;
 	parking_refuse(answer->publisher, message,
-				   "the broker refused a message (basic.nack): its queue may be full", false,
-				   answer->now_us);
+	               "the broker refused a message (basic.nack): its queue may be full", false,
+	               answer->now_us);
 }
 
 void
 publisher_on_ack(Publisher *publisher, uint64_t tag, bool multiple, int64_t now_us)
 {
 	unconfirmed_ack(&publisher->unconfirmed, tag, multiple, on_confirmed, on_returned,
-					&(Answer){publisher, now_us});
+	                &(Answer){publisher, now_us});
 	settle_windows(publisher);
 	enter_connected(publisher);
 }
@@ -404,15 +403,15 @@ void
 publisher_on_nack(Publisher *publisher, uint64_t tag, bool multiple, int64_t now_us)
 {
 	unconfirmed_nack(&publisher->unconfirmed, tag, multiple, on_nacked,
-					 &(Answer){publisher, now_us});
+	                 &(Answer){publisher, now_us});
 }
 
 void
 publisher_on_return(Publisher *publisher, MqBytes exchange, MqBytes routing_key, int64_t first_id,
-					int64_t last_id, int64_t part, const char *reason, bool alone)
+                    int64_t last_id, int64_t part, const char *reason, bool alone)
 {
 	OutMessage  *message = unconfirmed_returned(&publisher->unconfirmed, exchange, routing_key,
-												first_id, last_id, part);
+	                                            first_id, last_id, part);
 	Destination *d;
 	MqError      error;
 
@@ -422,8 +421,8 @@ publisher_on_return(Publisher *publisher, MqBytes exchange, MqBytes routing_key,
 	d->alone = d->alone || alone;
 	/* Which leaves printable ASCII: names may be cut off in the middle of a character. */
 	mq_error_set(&error, MQ_OK,
-				 "a message came back: %.64s (exchange \"%.60s\", routing key \"%.80s\")", reason,
-				 d->exchange.data, d->routing_key.data);
+	             "a message came back: %.64s (exchange \"%.60s\", routing key \"%.80s\")", reason,
+	             d->exchange.data, d->routing_key.data);
 	snprintf(d->error, sizeof(d->error), "%.*s", (int) sizeof(d->error) - 1, error.text);
 }
 
@@ -482,8 +481,8 @@ send_unsent(Publisher *publisher, int64_t now_us)
 	{
 		MqError  error = {0};
 		uint64_t tag;
-		MqResult result = publisher->transport.send(publisher->transport.context, message, &tag,
-													&error);
+		MqResult result =
+			publisher->transport.send(publisher->transport.context, message, &tag, &error);
 
 		switch (result)
 		{
@@ -511,8 +510,8 @@ static bool
 may_read(Publisher *publisher)
 {
 	return publisher->ready && !publisher->blocked && publisher_has_room(publisher) &&
-		   publisher->unconfirmed.suspect_count == 0 &&
-		   unconfirmed_next_unsent(&publisher->unconfirmed) == NULL;
+	       publisher->unconfirmed.suspect_count == 0 &&
+	       unconfirmed_next_unsent(&publisher->unconfirmed) == NULL;
 }
 
 /* May a new window be opened? */
@@ -520,8 +519,8 @@ static bool
 may_open(Publisher *publisher)
 {
 	return publisher->look && may_read(publisher) &&
-		   publisher->unconfirmed.not_full_count < PUBLISHER_NOT_FULL_MAX &&
-		   publisher->window_count < PUBLISHER_WINDOWS_MAX;
+	       publisher->unconfirmed.not_full_count < PUBLISHER_NOT_FULL_MAX &&
+	       publisher->window_count < PUBLISHER_WINDOWS_MAX;
 }
 
 static void
@@ -535,8 +534,9 @@ open_window(Publisher *publisher)
 		publisher->look = false;
 		return;
 	}
-	publisher->windows[(publisher->window_first + publisher->window_count) %
-					   PUBLISHER_WINDOWS_MAX] = (OpenWindow){.number = number};
+	publisher
+		->windows[(publisher->window_first + publisher->window_count) % PUBLISHER_WINDOWS_MAX] =
+		(OpenWindow){.number = number};
 	publisher->window_count++;
 	publisher->reading = true;
 	batch_begin(publisher->batch, number, lsn);
@@ -546,12 +546,13 @@ open_window(Publisher *publisher)
 static void
 read_piece(Publisher *publisher)
 {
-	OpenWindow *window = &publisher->windows[(publisher->window_first + publisher->window_count - 1) %
-											 PUBLISHER_WINDOWS_MAX];
+	OpenWindow *window =
+		&publisher->windows[(publisher->window_first + publisher->window_count - 1) %
+	                        PUBLISHER_WINDOWS_MAX];
 	const RelayEvent *events;
-	MqError  error = {0};
-	size_t   count = publisher->source.read(publisher->source.context, &events);
-	MqResult result = MQ_OK;
+	MqError           error = {0};
+	size_t            count = publisher->source.read(publisher->source.context, &events);
+	MqResult          result = MQ_OK;
 
 	for (size_t i = 0; result == MQ_OK && i < count; i++)
 	{
@@ -706,7 +707,7 @@ publisher_note(Publisher *publisher, const char *text)
 {
 	publisher_set_error(publisher, text);
 	publisher->source.tell(publisher->source.context, PUBLISHER_NOTES, mq_bytes_of(""),
-						   mq_bytes_of(""), text);
+	                       mq_bytes_of(""), text);
 }
 
 const Destination *

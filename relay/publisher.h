@@ -33,18 +33,19 @@
 #include "wire/error.h"
 
 #define PUBLISHER_NOT_FULL_MAX 4
-#define PUBLISHER_WINDOWS_MAX 64 /* opened and not wholly confirmed */
+#define PUBLISHER_WINDOWS_MAX 64            /* opened and not wholly confirmed */
 #define PUBLISHER_CONFIRM_LIMIT_US 30000000 /* not counted while blocked */
 #define PUBLISHER_RETRY_FIRST_US 100000
 #define PUBLISHER_STRIKES 3 /* connections closed over a message that was alone under way */
 #define PUBLISHER_CONNECT_LIMIT_US 5000000 /* a broker that restarts is found again soon after */
-#define PUBLISHER_STEADY_US 10000000 /* a connection that lasted so long was a good one; or one with a confirm */
+#define PUBLISHER_STEADY_US                                                                        \
+	10000000 /* a connection that lasted so long was a good one; or one with a confirm */
 #define PUBLISHER_NEVER INT64_MAX
 
 typedef enum PublisherState
 {
 	PUBLISHER_CONNECTING, /* next: IDLE, WAITING */
-	PUBLISHER_IDLE,       /* connected, nothing under way; next: PUBLISHING, BLOCKED, WAITING, CONNECTING */
+	PUBLISHER_IDLE, /* connected, nothing under way; next: PUBLISHING, BLOCKED, WAITING, CONNECTING */
 	PUBLISHER_PUBLISHING, /* next: IDLE, BLOCKED, WAITING, CONNECTING */
 	PUBLISHER_BLOCKED,    /* next: IDLE, PUBLISHING, WAITING, CONNECTING */
 	PUBLISHER_WAITING     /* to connect again; next: CONNECTING */
@@ -60,8 +61,8 @@ typedef struct ParkRange
 	bool        dead;     /* the broker will never take them */
 	uint32_t    attempts; /* so far; 0: they only wait behind others */
 	MqBytes     exchange, routing_key;
-	const char *reason;   /* NULL: none of their own */
-	size_t      parked;   /* out: how many were not there already */
+	const char *reason; /* NULL: none of their own */
+	size_t      parked; /* out: how many were not there already */
 } ParkRange;
 
 typedef enum PublisherNews
@@ -93,7 +94,7 @@ typedef struct PublisherSource
 	 * `after`, at most `limit`; valid until the next call of read or this. Those that somebody is about
 	 * to take away by hand are passed over: *held. 0 and not held: there is none. */
 	size_t (*read_parked)(void *context, MqBytes exchange, MqBytes routing_key, int64_t after,
-						  size_t limit, const RelayEvent **events, const char **lsn, bool *held);
+	                      size_t limit, const RelayEvent **events, const char **lsn, bool *held);
 
 	/* What came of parked events: those accepted are forgotten, those dead are kept as such. */
 	void (*settle)(void *context, const ChunkEvent *events, size_t count, const char *reason);
@@ -105,11 +106,11 @@ typedef struct PublisherSource
 	 * first), in any fixed order, into the same two buffers of 256 bytes, and how many these are.
 	 * false: none. */
 	bool (*next_parked)(void *context, bool begun, char *exchange, char *routing_key,
-						int64_t *count);
+	                    int64_t *count);
 
 	/* For the log. */
 	void (*tell)(void *context, PublisherNews news, MqBytes exchange, MqBytes routing_key,
-				 const char *text);
+	             const char *text);
 } PublisherSource;
 
 typedef struct PublisherTransport
@@ -139,7 +140,7 @@ typedef struct Publisher Publisher;
 
 /* batch: encode and the rest; sink and context are set here. NULL: out of memory. */
 Publisher *publisher_new(const PublisherSource *source, const PublisherTransport *transport,
-						 const BatchOptions *batch, void *encode_context, uint64_t seed);
+                         const BatchOptions *batch, void *encode_context, uint64_t seed);
 void       publisher_free(Publisher *publisher);
 
 /* Something may have been committed: look for windows until there is none. */
@@ -154,7 +155,7 @@ int64_t publisher_step(Publisher *publisher, int64_t now_us);
  * All are tried at once. false: out of memory. */
 void publisher_parked_anew(Publisher *publisher, int64_t now_us);
 bool publisher_parked(Publisher *publisher, MqBytes exchange, MqBytes routing_key, int64_t count,
-					  int64_t parked_at_us, const char *reason, int64_t now_us);
+                      int64_t parked_at_us, const char *reason, int64_t now_us);
 
 /* From the transport. Texts are borrowed. code: the AMQP reply code; 0: none. alone: the transport
  * will do something about a returned message's destination with the next try, which nothing else
@@ -162,14 +163,14 @@ bool publisher_parked(Publisher *publisher, MqBytes exchange, MqBytes routing_ke
 void publisher_on_ready(Publisher *publisher, int64_t now_us);
 void publisher_on_lost(Publisher *publisher, int code, const char *reason, int64_t now_us);
 void publisher_on_channel_closed(Publisher *publisher, int code, const char *reason,
-								 int64_t now_us);
+                                 int64_t now_us);
 /* The transport itself did what closed the channel: no message is to blame. */
 void publisher_on_channel_lost(Publisher *publisher, int64_t now_us);
 void publisher_on_ack(Publisher *publisher, uint64_t tag, bool multiple, int64_t now_us);
 void publisher_on_nack(Publisher *publisher, uint64_t tag, bool multiple, int64_t now_us);
 void publisher_on_return(Publisher *publisher, MqBytes exchange, MqBytes routing_key,
-						 int64_t first_id, int64_t last_id, int64_t part, const char *reason,
-						 bool alone);
+                         int64_t first_id, int64_t last_id, int64_t part, const char *reason,
+                         bool alone);
 void publisher_on_blocked(Publisher *publisher, const char *reason);
 void publisher_on_unblocked(Publisher *publisher, int64_t now_us);
 

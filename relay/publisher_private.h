@@ -24,10 +24,10 @@ typedef struct Crowd
 	int64_t      parked_at_us;
 	int64_t      due_us;
 	Backoff      backoff;
-	Destination *guest; /* whose turn it is; NULL: nobody's */
-	bool         found; /* in this round */
+	Destination *guest;                           /* whose turn it is; NULL: nobody's */
+	bool         found;                           /* in this round */
 	char         exchange[256], routing_key[256]; /* whose turn it was last */
-	bool         begun; /* the two are names */
+	bool         begun;                           /* the two are names */
 	char         error[256];
 } Crowd;
 
@@ -50,13 +50,13 @@ struct Publisher
 	bool       look;    /* something may have been committed */
 	bool       failed;  /* events were read and lost: see publisher_failed */
 
-	bool    ready;         /* a channel with confirms is open */
+	bool    ready; /* a channel with confirms is open */
 	bool    blocked;
 	int64_t connect_at_us; /* while WAITING */
 	Backoff connect_backoff;
 
-	bool    reopen;       /* the channel was closed: open another at reopen_at_us */
-	bool    progress;     /* something was settled since a channel was closed last */
+	bool    reopen;        /* the channel was closed: open another at reopen_at_us */
+	bool    progress;      /* something was settled since a channel was closed last */
 	size_t  suspect_width; /* so many suspects may be under way together */
 	size_t  suspect_left;  /* of them to be sent; 0: answers are waited for first */
 	int64_t reopen_at_us;
@@ -66,10 +66,10 @@ struct Publisher
 
 	Destinations destinations;
 	uint64_t     destinations_version; /* counts changes that the views show */
-	Destination *chunk_of;     /* parked_batch makes messages of this one's events */
-	OutMessage  *aside_first;  /* messages whose events are to be parked, in order */
+	Destination *chunk_of;             /* parked_batch makes messages of this one's events */
+	OutMessage  *aside_first;          /* messages whose events are to be parked, in order */
 	OutMessage **aside_end;
-	ParkRange   *ranges;       /* for the source */
+	ParkRange   *ranges; /* for the source */
 	size_t       range_capacity;
 	int64_t      parking_due_us; /* no parked destination has anything to do before */
 	bool         parking_waits;  /* one would, but for what is under way: until an answer comes */
@@ -117,24 +117,24 @@ void parking_confirmed(Publisher *publisher, const OutMessage *message, int64_t 
 /* The broker would not take it now: its destination is parked, and what waits for it. The message, not
  * under way, is the publisher's no more. alone: the next try may close the channel. */
 void parking_refuse(Publisher *publisher, OutMessage *message, const char *reason, bool alone,
-					int64_t now_us);
+                    int64_t now_us);
 
 /* The same for whatever waits for an exchange that is not there: it need not be found out one by one.
  * Nothing is under way. */
 void parking_refuse_exchange(Publisher *publisher, MqBytes exchange, const char *reason,
-							 int64_t now_us);
+                             int64_t now_us);
 
 /* The same for destinations of that exchange that are parked already and whose next try may close the
  * channel, too: a thousand of them would close it one after the other, and nothing else would flow. */
 void parking_postpone_exchange(Publisher *publisher, MqBytes exchange, const char *reason,
-							   int64_t now_us);
+                               int64_t now_us);
 
 /* The broker will never take it. The message, not under way, is the publisher's no more. */
 void parking_bury(Publisher *publisher, OutMessage *message, const char *reason);
 
 /* An event that can never be made into a message. */
 void parking_bury_event(Publisher *publisher, const RelayEvent *event, uint64_t window,
-						const char *reason);
+                        const char *reason);
 
 /* Hands what was set aside to the source. */
 void parking_write(Publisher *publisher);

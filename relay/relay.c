@@ -45,16 +45,16 @@
 #include "wire/stream.h"
 
 #define SECOND_US INT64CONST(1000000)
-#define LOOK_US (60 * SECOND_US)   /* the safety net: a look without being woken, at sizes too */
-#define SAVE_US (SECOND_US / 2)    /* between two savings of the position */
-#define ROTATE_IDLE_US (10 * SECOND_US) /* drained for so long: one rotation */
+#define LOOK_US (60 * SECOND_US) /* the safety net: a look without being woken, at sizes too */
+#define SAVE_US (SECOND_US / 2)  /* between two savings of the position */
+#define ROTATE_IDLE_US (10 * SECOND_US)  /* drained for so long: one rotation */
 #define ROTATE_CHECK_US (10 * SECOND_US) /* under load: is the current table large? */
 #define ROTATE_MOST_US (300 * SECOND_US) /* under load: rotate after so long in any case */
 #define ROTATE_RETRY_US (30 * SECOND_US)
 #define PARKED_LOAD_US SECOND_US /* between two counts of the parked events */
-#define CROWD_EVENTS 4  /* in a window: many write at once */
-#define CROWD_US 4000   /* between two windows then, at least */
-#define CROWD_MOST_US 20000 /* ... unless the first is confirmed sooner */
+#define CROWD_EVENTS 4           /* in a window: many write at once */
+#define CROWD_US 4000            /* between two windows then, at least */
+#define CROWD_MOST_US 20000      /* ... unless the first is confirmed sooner */
 
 typedef struct Relay
 {
@@ -64,22 +64,22 @@ typedef struct Relay
 	Publisher  *publisher;
 
 	int64_t look_at_us;
-	bool    woken;             /* somebody has committed since the last look */
-	bool    may_look;          /* the present has not been looked at yet */
-	int64_t opened_at_us;      /* the last window */
-	size_t  window_events;     /* read of it so far */
+	bool    woken;         /* somebody has committed since the last look */
+	bool    may_look;      /* the present has not been looked at yet */
+	int64_t opened_at_us;  /* the last window */
+	size_t  window_events; /* read of it so far */
 	int64_t saved_at_us;
-	int64_t confirmed_at_us;   /* the last window */
+	int64_t confirmed_at_us; /* the last window */
 	int64_t rotated_at_us;
 	int64_t rotate_check_at_us; /* not before */
-	bool    rotation_pending;  /* something may be left to empty */
-	bool    rotation_asked;    /* by outbox.rotate() */
-	bool    parked_changed;    /* by hand */
+	bool    rotation_pending;   /* something may be left to empty */
+	bool    rotation_asked;     /* by outbox.rotate() */
+	bool    parked_changed;     /* by hand */
 	int64_t parked_loaded_at_us;
 
 	Canary   canary;
 	uint64_t rotated_events, rotated_canaries; /* counted at the last rotation */
-	char     exchange[256], routing_key[256]; /* where invalidations go; UTF-8 */
+	char     exchange[256], routing_key[256];  /* where invalidations go; UTF-8 */
 
 	/* wait_published: the request that the next look will answer, and the one being answered */
 	uint64 request;        /* 0: none */
@@ -106,7 +106,7 @@ source_open_window(void *context, uint64_t *number, const char **lsn)
 	relay->window_events = 0;
 	/* A window that ends at a tick may leave out what the request is about. */
 	if (relay->request == 0 && store_is_at_present(relay->store) &&
-		requested > pg_atomic_read_u64(&relay->slot->served))
+	    requested > pg_atomic_read_u64(&relay->slot->served))
 	{
 		relay->request = requested;
 		relay->request_window = store_last_window(relay->store);
@@ -144,10 +144,10 @@ source_park(void *context, ParkRange *ranges, size_t count)
 
 static size_t
 source_read_parked(void *context, MqBytes exchange, MqBytes routing_key, int64_t after,
-				   size_t limit, const RelayEvent **events, const char **lsn, bool *held)
+                   size_t limit, const RelayEvent **events, const char **lsn, bool *held)
 {
-	return store_read_parked(((Relay *) context)->store, exchange, routing_key, after, limit, events,
-							 lsn, held);
+	return store_read_parked(((Relay *) context)->store, exchange, routing_key, after, limit,
+	                         events, lsn, held);
 }
 
 static void
@@ -173,7 +173,7 @@ source_next_parked(void *context, bool begun, char *exchange, char *routing_key,
 
 static void
 source_tell(void *context, PublisherNews news, MqBytes exchange, MqBytes routing_key,
-			const char *text)
+            const char *text)
 {
 	(void) context;
 	report_news(news, exchange, routing_key, text);
@@ -218,14 +218,14 @@ read_password_file(Relay *relay, BrokerOptions *options)
 	file = AllocateFile(setting_amqp_password_file, "r");
 	if (file == NULL)
 		leave_unwanted(relay->slot, psprintf("could not open outbox.amqp_password_file \"%s\": %m",
-											 setting_amqp_password_file));
+		                                     setting_amqp_password_file));
 	read = fgets(line, sizeof(line), file);
 	FreeFile(file);
 	if (read != NULL)
 		line[strcspn(line, "\r\n")] = '\0';
 	if (read == NULL || line[0] == '\0')
 		leave_unwanted(relay->slot, psprintf("outbox.amqp_password_file \"%s\" is empty",
-											 setting_amqp_password_file));
+		                                     setting_amqp_password_file));
 	for (int i = 0; i < options->url_count; i++)
 		strlcpy(options->urls[i].password, line, sizeof(options->urls[i].password));
 	explicit_bzero(line, sizeof(line));
@@ -243,7 +243,7 @@ read_certificates(Relay *relay, BrokerOptions *options)
 	if (!tls)
 		return;
 	options->tls = tls_context_new(setting_amqp_ca_file, setting_amqp_cert_file,
-								   setting_amqp_key_file, &error);
+	                               setting_amqp_key_file, &error);
 	if (options->tls == NULL)
 		leave_unwanted(relay->slot, error.text);
 }
@@ -292,17 +292,17 @@ read_options(Relay *relay, BrokerOptions *broker, BatchOptions *batch)
 static void
 relay_start(Relay *relay)
 {
-	PublisherSource    source = {
-		   .context = relay,
-		   .open_window = source_open_window,
-		   .read = source_read,
-		   .confirmed = source_confirmed,
-		   .park = source_park,
-		   .read_parked = source_read_parked,
-		   .settle = source_settle,
-		   .is_parked = source_is_parked,
-		   .next_parked = source_next_parked,
-		   .tell = source_tell,
+	PublisherSource source = {
+		.context = relay,
+		.open_window = source_open_window,
+		.read = source_read,
+		.confirmed = source_confirmed,
+		.park = source_park,
+		.read_parked = source_read_parked,
+		.settle = source_settle,
+		.is_parked = source_is_parked,
+		.next_parked = source_next_parked,
+		.tell = source_tell,
 	};
 	PublisherTransport transport;
 	BrokerOptions     *broker = palloc(sizeof(*broker));
@@ -330,9 +330,9 @@ relay_start(Relay *relay)
 	relay->confirmed_at_us = relay->rotated_at_us = mq_clock_us();
 	canary_begin(&relay->canary);
 	snprintf(relay->exchange, sizeof(relay->exchange), "%.*s", (int) batch.exchange.size,
-			 batch.exchange.data);
+	         batch.exchange.data);
 	snprintf(relay->routing_key, sizeof(relay->routing_key), "%.*s", (int) batch.routing_key.size,
-			 batch.routing_key.data);
+	         batch.routing_key.data);
 }
 
 /* ---- the turns of the loop -------------------------------------------------------------------- */
@@ -420,8 +420,7 @@ wake_due_us(const Relay *relay)
 static void
 serve_request(Relay *relay, int64_t now_us)
 {
-	if (relay->request == 0 ||
-		publisher_confirmed_window(relay->publisher) < relay->request_window)
+	if (relay->request == 0 || publisher_confirmed_window(relay->publisher) < relay->request_window)
 		return;
 	if (store_is_dirty(relay->store))
 		save(relay, now_us);
@@ -440,7 +439,7 @@ rotates_canaries_alone(const Relay *relay)
 	uint64_t canaries = relay->canary.written - relay->rotated_canaries;
 
 	return canaries > 0 &&
-		   publisher_counters(relay->publisher)->events - relay->rotated_events <= canaries;
+	       publisher_counters(relay->publisher)->events - relay->rotated_events <= canaries;
 }
 
 static int64_t
@@ -466,7 +465,7 @@ rotate_if_due(Relay *relay, int64_t now_us)
 
 	relay->rotate_check_at_us = now_us + ROTATE_CHECK_US;
 	if (!relay->rotation_asked && !publisher_is_drained(relay->publisher) &&
-		now_us < relay->rotated_at_us + ROTATE_MOST_US && !rotate_is_due(relay->slot))
+	    now_us < relay->rotated_at_us + ROTATE_MOST_US && !rotate_is_due(relay->slot))
 		return;
 	result = rotate(relay->store, relay->slot);
 	relay->rotated_at_us = now_us;
@@ -483,19 +482,19 @@ rotate_if_due(Relay *relay, int64_t now_us)
 static bool
 wait_until(const Relay *relay, int64_t due_us)
 {
-	int     fd = broker_fd(relay->broker);
+	int      fd = broker_fd(relay->broker);
 	unsigned wants = broker_wants(relay->broker);
-	int     events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
-	int64_t left_us = due_us - mq_clock_us();
-	long    timeout_ms = left_us <= 0 ? 0 : (long) Min((left_us + 999) / 1000, LOOK_US / 1000);
-	int     happened;
+	int      events = WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH;
+	int64_t  left_us = due_us - mq_clock_us();
+	long     timeout_ms = left_us <= 0 ? 0 : (long) Min((left_us + 999) / 1000, LOOK_US / 1000);
+	int      happened;
 
 	if (fd >= 0 && (wants & STREAM_WANT_READ))
 		events |= WL_SOCKET_READABLE;
 	if (fd >= 0 && (wants & STREAM_WANT_WRITE))
 		events |= WL_SOCKET_WRITEABLE;
 	happened = WaitLatchOrSocket(MyLatch, events, fd < 0 ? PGINVALID_SOCKET : fd, timeout_ms,
-								 PG_WAIT_EXTENSION);
+	                             PG_WAIT_EXTENSION);
 	if (happened & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	return (happened & WL_LATCH_SET) != 0;
@@ -508,8 +507,8 @@ check_failure(const Relay *relay)
 
 	if (publisher_failed(relay->publisher))
 		ereport(ERROR, errcode(ERRCODE_INTERNAL_ERROR),
-				errmsg("outbox relay could not make a message"),
-				errdetail("%s", publisher_last_error(relay->publisher, &version)));
+		        errmsg("outbox relay could not make a message"),
+		        errdetail("%s", publisher_last_error(relay->publisher, &version)));
 }
 
 /* One turn: gives when the next one is due. */
@@ -522,7 +521,7 @@ turn(Relay *relay)
 	if (now_us >= parked_due_us(relay))
 		load_parked(relay, now_us);
 	if (canary_turn(&relay->canary, relay->publisher, mq_bytes_of(relay->exchange),
-					mq_bytes_of(relay->routing_key), now_us))
+	                mq_bytes_of(relay->routing_key), now_us))
 		look(relay);
 	broker_step(relay->broker, now_us);
 	due_us = publisher_step(relay->publisher, now_us);
@@ -595,7 +594,7 @@ stand_by(Relay *relay, RelayState state, const char *reason)
 			reload();
 		obey_commands(relay);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_US / 1000,
-						 PG_WAIT_EXTENSION);
+		                 PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
 }

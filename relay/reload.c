@@ -30,9 +30,10 @@ static void
 append_values(StringInfo out)
 {
 	appendStringInfo(out, "%s\n%s\n%s\n%s\n%s\n%s\n%s\n%s\n%d %d %d\n", setting_amqp_url,
-					 setting_amqp_password_file, setting_amqp_ca_file, setting_amqp_cert_file,
-					 setting_amqp_key_file, setting_queue, setting_invalidation_exchange, setting_run_on, setting_queue_type, setting_declare_topology,
-					 setting_max_keys_per_message);
+	                 setting_amqp_password_file, setting_amqp_ca_file, setting_amqp_cert_file,
+	                 setting_amqp_key_file, setting_queue, setting_invalidation_exchange,
+	                 setting_run_on, setting_queue_type, setting_declare_topology,
+	                 setting_max_keys_per_message);
 }
 
 /* What is set for a database, or with InvalidOid for all of them, and for all roles. */
@@ -44,19 +45,18 @@ append_database(StringInfo out, Relation settings, Oid database)
 	HeapTuple   tuple;
 
 	ScanKeyInit(&keys[0], Anum_pg_db_role_setting_setdatabase, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(database));
+	            ObjectIdGetDatum(database));
 	ScanKeyInit(&keys[1], Anum_pg_db_role_setting_setrole, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(InvalidOid));
+	            ObjectIdGetDatum(InvalidOid));
 	scan = systable_beginscan(settings, DbRoleSettingDatidRolidIndexId, true, NULL, 2, keys);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool  is_null;
 		Datum value = heap_getattr(tuple, Anum_pg_db_role_setting_setconfig,
-								   RelationGetDescr(settings), &is_null);
+		                           RelationGetDescr(settings), &is_null);
 
 		if (!is_null)
-			appendStringInfo(out, "%s\n",
-							 OidOutputFunctionCall(F_ARRAY_OUT, value));
+			appendStringInfo(out, "%s\n", OidOutputFunctionCall(F_ARRAY_OUT, value));
 	}
 	systable_endscan(scan);
 }

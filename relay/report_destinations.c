@@ -73,7 +73,7 @@ write_rows(const Publisher *publisher, int64_t now_us)
 			bool is_parked = d->state == DESTINATION_PARKED;
 
 			if (d->guest || d->state == DESTINATION_CROWD || is_parked != (parked == 1) ||
-				shared->count == DESTINATIONS_MAX)
+			    shared->count == DESTINATIONS_MAX)
 				continue;
 			fill(&shared->rows[shared->count++], d, now_us);
 		}
@@ -87,8 +87,7 @@ write_rows(const Publisher *publisher, int64_t now_us)
 		.parked_since = wall_time(since_us, now_us),
 		.next_attempt_at = wall_time(now_us, now_us),
 	};
-	strlcpy(shared->rows[shared->count++].last_error, error,
-			sizeof(shared->rows[0].last_error));
+	strlcpy(shared->rows[shared->count++].last_error, error, sizeof(shared->rows[0].last_error));
 }
 
 void
@@ -145,15 +144,15 @@ report_news(PublisherNews news, MqBytes exchange, MqBytes routing_key, const cha
 	{
 	case PUBLISHER_PARKS:
 		ereport(LOG, errmsg("outbox relay parks messages to %s", name), errdetail("%s", text),
-				errhint("They wait in outbox.dead_letter and are tried again with growing delays; "
-						"others go on."));
+		        errhint("They wait in outbox.dead_letter and are tried again with growing delays; "
+		                "others go on."));
 		break;
 	case PUBLISHER_OPENS:
 		ereport(LOG, errmsg("outbox relay publishes to %s again", name));
 		break;
 	case PUBLISHER_BURIES:
 		ereport(LOG, errmsg("outbox relay gives up a message to %s", name), errdetail("%s", text),
-				errhint("See outbox.dead_letter; outbox.retry_dead_letter() tries it again."));
+		        errhint("See outbox.dead_letter; outbox.retry_dead_letter() tries it again."));
 		break;
 	case PUBLISHER_NOTES:
 		break;

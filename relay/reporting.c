@@ -20,10 +20,10 @@ typedef enum Link
 	LINK_DOWN
 } Link;
 
-static Link     logged_link = LINK_NONE;
-static uint64   seen_error_version = 0;
-static uint64   seen_confirmed = 0;
-static uint64   seen_queue_answers = 0;
+static Link   logged_link = LINK_NONE;
+static uint64 seen_error_version = 0;
+static uint64 seen_confirmed = 0;
+static uint64 seen_queue_answers = 0;
 
 /* What relays before this one have counted in the slot. */
 static uint64 counted_before[RELAY_COUNTERS];
@@ -114,11 +114,11 @@ log_link(OutboxSlot *slot, Link link, const char *broker, const char *error)
 		break;
 	case LINK_BLOCKED:
 		ereport(LOG, errmsg("outbox relay is blocked by %s", broker), errdetail("%s", error),
-				errhint("See the alarms of the broker: memory or disk."));
+		        errhint("See the alarms of the broker: memory or disk."));
 		break;
 	case LINK_DOWN:
-		ereport(LOG, errmsg("outbox relay has no connection to %s", broker),
-				errdetail("%s", error), errhint("It goes on trying; commits do not wait."));
+		ereport(LOG, errmsg("outbox relay has no connection to %s", broker), errdetail("%s", error),
+		        errhint("It goes on trying; commits do not wait."));
 		break;
 	}
 	logged_link = link;

@@ -108,7 +108,7 @@ static bool
 lock_for_emptying(int number)
 {
 	return ConditionalLockRelationOid(event_table_oid(shmem_current_table()), RowExclusiveLock) &&
-		   lock_with_indexes(event_table_oid(number));
+	       lock_with_indexes(event_table_oid(number));
 }
 
 /* For outbox.rotation: since when others' locks are in the way. */

@@ -39,7 +39,7 @@ enum
 typedef struct Parts
 {
 	List *oids;
-	List *locked; /* of them: those that could be opened at once */
+	List *locked;     /* of them: those that could be opened at once */
 	int64 rows_bytes; /* of the tables, without indexes */
 } Parts;
 

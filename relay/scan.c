@@ -37,9 +37,9 @@ table_scan_begin(TableScan *scan, int number, Snapshot snapshot, int key_count)
 	indexes = RelationGetIndexList(scan->table);
 	if (list_length(indexes) != 1)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("outbox table \"%s\" must have exactly one index",
-					   RelationGetRelationName(scan->table)),
-				errhint("Drop the indexes that were added to it."));
+		        errmsg("outbox table \"%s\" must have exactly one index",
+		               RelationGetRelationName(scan->table)),
+		        errhint("Drop the indexes that were added to it."));
 	scan->index = index_open(linitial_oid(indexes), AccessShareLock);
 	scan->slot = table_slot_create(scan->table, NULL);
 	scan->scan = index_beginscan(scan->table, scan->index, snapshot, key_count, 0);
@@ -79,8 +79,8 @@ table_scan_fetch(TableScan *scan, ItemPointerData place)
 	bool another = false; /* version of the row: there are none */
 
 	return ItemPointerGetBlockNumber(&place) < scan->pages &&
-		   table_index_fetch_tuple(scan->scan->xs_heapfetch, &place, scan->scan->xs_snapshot,
-								   scan->slot, &another, NULL);
+	       table_index_fetch_tuple(scan->scan->xs_heapfetch, &place, scan->scan->xs_snapshot,
+	                               scan->slot, &another, NULL);
 }
 
 ScanKeyData
@@ -88,11 +88,11 @@ scan_xid_key(StrategyNumber strategy, uint64 xid)
 {
 	ScanKeyData  key;
 	RegProcedure procedure = strategy == BTEqualStrategyNumber  ? F_XID8EQ
-							 : strategy == BTLessStrategyNumber ? F_XID8LT
-																: F_XID8GE;
+	                         : strategy == BTLessStrategyNumber ? F_XID8LT
+	                                                            : F_XID8GE;
 
 	ScanKeyInit(&key, 1, strategy, procedure,
-				FullTransactionIdGetDatum(FullTransactionIdFromU64(xid)));
+	            FullTransactionIdGetDatum(FullTransactionIdFromU64(xid)));
 	return key;
 }
 
@@ -136,19 +136,19 @@ scan_rows(TableScan *scan, const Position *position, uint64 end, const ScanRows 
 	ScanKeyData below = scan_xid_key(BTLessStrategyNumber, end);
 	bool        more;
 
-	more = scan_range(scan, rows,
-					  scan_xid_key(BTGreaterEqualStrategyNumber,
-								   Max(position->xmax, (uint64) EVENT_XID_FIRST)),
-					  below);
+	more = scan_range(
+		scan, rows,
+		scan_xid_key(BTGreaterEqualStrategyNumber, Max(position->xmax, (uint64) EVENT_XID_FIRST)),
+		below);
 	for (size_t i = 0; more && i < position->xid_count; i++)
-		more = scan_range(scan, rows, scan_xid_key(BTEqualStrategyNumber, position->xids[i]),
-						  below);
+		more =
+			scan_range(scan, rows, scan_xid_key(BTEqualStrategyNumber, position->xids[i]), below);
 	return more;
 }
 
 bool
 scan_table(const Position *position, uint64 end, Snapshot snapshot, int number,
-		   RowFunction function, void *context)
+           RowFunction function, void *context)
 {
 	ScanRows  rows = {.number = number, .function = function, .context = context};
 	TableScan scan;
@@ -176,7 +176,7 @@ scan_all_rows(TableScans *scans, const Position *position, uint64 end, ScanRows 
 
 void
 scan_open_tables(TableScans *scans, const Position *position, uint64 end, RowFunction function,
-				 void *context)
+                 void *context)
 {
 	ScanRows rows = {.function = function, .context = context};
 
@@ -185,7 +185,7 @@ scan_open_tables(TableScans *scans, const Position *position, uint64 end, RowFun
 
 void
 scan_tables_after(const Position *position, uint64 end, int64 after, Snapshot snapshot,
-				  RowFunction function, void *context)
+                  RowFunction function, void *context)
 {
 	ScanRows   rows = {.after = after, .function = function, .context = context};
 	TableScans scans;
@@ -197,7 +197,7 @@ scan_tables_after(const Position *position, uint64 end, int64 after, Snapshot sn
 
 void
 scan_tables(const Position *position, uint64 end, Snapshot snapshot, RowFunction function,
-			void *context)
+            void *context)
 {
 	scan_tables_after(position, end, 0, snapshot, function, context);
 }
@@ -210,7 +210,7 @@ scan_value(TupleTableSlot *row, AttrNumber column)
 
 	if (is_null)
 		ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
-				errmsg("outbox row without a value in column %d", column));
+		        errmsg("outbox row without a value in column %d", column));
 	return value;
 }
 

@@ -23,10 +23,10 @@
 /* One outbox table with its index, open for reading. */
 typedef struct TableScan
 {
-	Relation       table, index;
-	IndexScanDesc  scan;
+	Relation        table, index;
+	IndexScanDesc   scan;
 	TupleTableSlot *slot;
-	BlockNumber    pages; /* of the table, when it was opened */
+	BlockNumber     pages; /* of the table, when it was opened */
 } TableScan;
 
 /* Opens table `number` for reading with a snapshot; key_count: keys of each index_rescan. false: there
@@ -67,18 +67,18 @@ typedef ScanNext (*RowFunction)(void *context, int table, TupleTableSlot *row);
 /* All rows of one table that the snapshot sees and the position does not contain, of transactions
  * below `end`. false: the function ended the scan. */
 bool scan_table(const Position *position, uint64 end, Snapshot snapshot, int number,
-				RowFunction function, void *context);
+                RowFunction function, void *context);
 
 /* The same for every table. */
 void scan_tables(const Position *position, uint64 end, Snapshot snapshot, RowFunction function,
-				 void *context);
+                 void *context);
 
 /* The same, of tables that are open (for two keys). */
-void scan_open_tables(TableScans *scans, const Position *position, uint64 end,
-					  RowFunction function, void *context);
+void scan_open_tables(TableScans *scans, const Position *position, uint64 end, RowFunction function,
+                      void *context);
 
 /* The same, of rows whose id is greater than `after`: others are not even fetched. */
 void scan_tables_after(const Position *position, uint64 end, int64 after, Snapshot snapshot,
-					   RowFunction function, void *context);
+                       RowFunction function, void *context);
 
 #endif

@@ -88,7 +88,7 @@ static bool
 is_counted(const Position *position)
 {
 	return last_counted.valid && last_counted.xmin == position->xmin &&
-		   last_counted.xmax == position->xmax && last_counted.xid_count == position->xid_count;
+	       last_counted.xmax == position->xmax && last_counted.xid_count == position->xid_count;
 }
 
 static int64
@@ -105,7 +105,7 @@ count_pending(OutboxSlot *slot, TimestampTz *oldest)
 		counted.xmax = position.xmax;
 		counted.xid_count = position.xid_count;
 		counted.count = store_count_pending(&position, GetActiveSnapshot(), LAG_EXACT_EVENTS + 1,
-											&counted.oldest, &counted.median_id);
+		                                    &counted.oldest, &counted.median_id);
 		last_counted = counted;
 		last_counted.valid = counted.count > LAG_EXACT_EVENTS;
 	}

@@ -72,7 +72,7 @@ typedef struct StoreWindow
 struct Store
 {
 	OutboxSlot   *slot;
-	MemoryContext context; /* as long as the store */
+	MemoryContext context;        /* as long as the store */
 	MemoryContext window_context; /* refs of the open window */
 	MemoryContext piece_context;  /* events handed out by store_read */
 	MemoryContext parked_context; /* ... and by store_read_parked */
@@ -86,16 +86,16 @@ struct Store
 	int          window_count, window_capacity;
 	uint64       last_number;
 
-	int64 tick_id;       /* of the last tick that ended a window or lies behind; 0: none */
-	bool  at_present;    /* the newest window ends now, not at a tick */
+	int64 tick_id;    /* of the last tick that ended a window or lies behind; 0: none */
+	bool  at_present; /* the newest window ends now, not at a tick */
 
-	Position  open_from; /* where the open window begins; it ends at `last` */
-	EventRefs events;    /* of it */
-	uint64    events_window; /* its number; 0: a look that found nothing has taken their place */
-	size_t    next_event;
+	Position    open_from;     /* where the open window begins; it ends at `last` */
+	EventRefs   events;        /* of it */
+	uint64      events_window; /* its number; 0: a look that found nothing has taken their place */
+	size_t      next_event;
 	RelayEvent *piece; /* fetched, and not handed out yet */
 	size_t      piece_count;
-	char      lsn[32], parked_lsn[32];
+	char        lsn[32], parked_lsn[32];
 };
 
 /* pg_snapshot as stored (xid8funcs.c); an on-disk format, hence stable. */
@@ -147,8 +147,7 @@ position_from_datum(Datum datum)
 static Datum
 position_to_datum(const Position *position)
 {
-	Size            size = offsetof(StoredSnapshot, xids) +
-						   position->xid_count * sizeof(FullTransactionId);
+	Size size = offsetof(StoredSnapshot, xids) + position->xid_count * sizeof(FullTransactionId);
 	StoredSnapshot *stored = palloc0(size);
 
 	SET_VARSIZE(stored, size);
@@ -209,7 +208,7 @@ typedef struct NewestPosition
 static void
 take_newest(NewestPosition *newest, TupleTableSlot *row)
 {
-	int64           id = DatumGetInt64(scan_value(row, EVENT_ID));
+	int64 id = DatumGetInt64(scan_value(row, EVENT_ID));
 
 	if (id > newest->id)
 	{
@@ -244,8 +243,8 @@ store_read_position(Snapshot snapshot, Position *position)
 static Store *
 store_new(OutboxSlot *slot)
 {
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "outbox store",
-												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(TopMemoryContext, "outbox store", ALLOCSET_DEFAULT_SIZES);
 	Store *store = MemoryContextAllocZero(context, sizeof(*store));
 
 	store->slot = slot;
@@ -363,8 +362,8 @@ store_instance(const Store *store)
 typedef struct Gathering
 {
 	EventRefs      *events;
-	const Position *end;    /* of the window */
-	int64           to;     /* no greater ids are wanted; 0: all are */
+	const Position *end; /* of the window */
+	int64           to;  /* no greater ids are wanted; 0: all are */
 	bool            has_messages;
 	uint64          beyond; /* transaction of the last row left out */
 } Gathering;
@@ -412,7 +411,7 @@ static bool
 is_left_out(const Gathering *gathering, int64 id)
 {
 	return (gathering->events->until != 0 && id > gathering->events->until) ||
-		   (gathering->to != 0 && id > gathering->to);
+	       (gathering->to != 0 && id > gathering->to);
 }
 
 static ScanNext
@@ -453,7 +452,7 @@ insert_position(void)
 {
 	XLogRecPtr lsn = GetXLogInsertRecPtr();
 	uint32     header = XLogSegmentOffset(lsn, wal_segment_size) < XLOG_BLCKSZ ? SizeOfXLogLongPHD
-																			   : SizeOfXLogShortPHD;
+	                                                                           : SizeOfXLogShortPHD;
 
 	if (lsn % XLOG_BLCKSZ == header)
 		lsn -= header;
@@ -502,7 +501,7 @@ find_tick(Store *store, TableScan *scan, const Position *present, int64 *id, Pos
 		*id = DatumGetInt64(scan_value(scan->slot, EVENT_ID));
 		*tick = position_from_datum(scan_value(scan->slot, EVENT_SNAPSHOT));
 		if (position_ended(tick) > position_ended(&store->last) &&
-			position_not_older(&store->last, tick))
+		    position_not_older(&store->last, tick))
 			found = position_not_older(tick, present);
 		else
 			store->tick_id = Max(store->tick_id, *id);
@@ -525,7 +524,7 @@ next_end(Store *store, TableScans *scans, const Position *present)
 		int64      id;
 
 		if (scan->table != NULL && find_tick(store, scan, present, &id, &tick) &&
-			(end_id == 0 || id < end_id))
+		    (end_id == 0 || id < end_id))
 		{
 			end = tick;
 			end_id = id;
@@ -586,11 +585,11 @@ fetch_row(TableScans *scans, const EventRef *ref)
 	if (scan->table == NULL && !table_scan_begin(scan, ref->table, GetActiveSnapshot(), 2))
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the outbox tables are gone"));
 	if (!(table_scan_fetch(scan, ref->place) && row_is(scan->slot, ref)) &&
-		!find_by_index(scan, ref))
+	    !find_by_index(scan, ref))
 		ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
-				errmsg("event %lld is gone from the outbox before it was published",
-					   (long long) ref->id),
-				errhint("Was an outbox table changed by hand?"));
+		        errmsg("event %lld is gone from the outbox before it was published",
+		               (long long) ref->id),
+		        errhint("Was an outbox table changed by hand?"));
 	return scan->slot;
 }
 
@@ -604,11 +603,11 @@ read_piece(Store *store, TableScans *scans)
 
 	MemoryContextReset(store->piece_context);
 	caller = MemoryContextSwitchTo(store->piece_context);
-	store->piece = palloc(Min(PIECE_EVENTS, events->count - store->next_event) *
-						  sizeof(RelayEvent));
+	store->piece =
+		palloc(Min(PIECE_EVENTS, events->count - store->next_event) * sizeof(RelayEvent));
 	store->piece_count = 0;
 	while (store->piece_count < PIECE_EVENTS && bytes < PIECE_BYTES &&
-		   store->next_event < events->count)
+	       store->next_event < events->count)
 	{
 		TupleTableSlot *row = fetch_row(scans, &events->refs[store->next_event++]);
 
@@ -636,8 +635,8 @@ store_open_window(Store *store, uint64_t *number, const char **lsn)
 	present = position_of_active_snapshot();
 	if (!position_not_older(&store->last, &present))
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("the outbox's position is newer than the present snapshot"),
-				errhint("Was the outbox restored from another cluster? See outbox.adopt()."));
+		        errmsg("the outbox's position is newer than the present snapshot"),
+		        errhint("Was the outbox restored from another cluster? See outbox.adopt()."));
 	table_scans_begin(&scans, GetActiveSnapshot(), 2);
 	gather_window(store, &scans, &present, &gathering);
 	end = insert_position();
@@ -679,7 +678,7 @@ gather_rest(Store *store)
 	store->events.count = store->next_event = 0;
 	store->events.until = 0;
 	scan_tables_after(&store->open_from, store->last.xmax, after, GetActiveSnapshot(), gather_row,
-					  &gathering);
+	                  &gathering);
 	events_sort(&store->events);
 }
 
@@ -689,7 +688,7 @@ store_read(Store *store, const RelayEvent **events)
 	size_t count;
 
 	if (store->piece_count == 0 &&
-		(store->next_event < store->events.count || store->events.until != 0))
+	    (store->next_event < store->events.count || store->events.until != 0))
 	{
 		TableScans scans = {0};
 
@@ -725,7 +724,7 @@ at_hand(const Store *store, uint64 number, int64 from, int64 to)
 	const EventRefs *events = &store->events;
 
 	return number == store->events_window && events->count > 0 && from >= events->refs[0].id &&
-		   to <= events->refs[events->count - 1].id;
+	       to <= events->refs[events->count - 1].id;
 }
 
 /* The events between two ids of a window that is not wholly confirmed. Those that are not at hand any
@@ -746,7 +745,7 @@ events_between(Store *store, uint64 number, int64 from, int64 to)
 	events_init(&events, CurrentMemoryContext, SIZE_MAX);
 	gathering.end = &store->windows[index].position;
 	scan_tables_after(window_begin(store, index), gathering.end->xmax, from - 1,
-					  GetActiveSnapshot(), gather_row, &gathering);
+	                  GetActiveSnapshot(), gather_row, &gathering);
 	events_sort(&events);
 	return events;
 }
@@ -771,13 +770,13 @@ lower_bound(const EventRefs *events, int64 id)
 
 static size_t
 park_range(ParkedWriter *writer, TableScans *tables, const EventRefs *events,
-		   const ParkRange *range)
+           const ParkRange *range)
 {
 	size_t parked = 0;
 	bool   found = false;
 
 	for (size_t i = lower_bound(events, range->first_id);
-		 i < events->count && events->refs[i].id <= range->last_id; i++)
+	     i < events->count && events->refs[i].id <= range->last_id; i++)
 	{
 		TupleTableSlot *row = fetch_row(tables, &events->refs[i]);
 		bool            is_invalidation;
@@ -792,7 +791,7 @@ park_range(ParkedWriter *writer, TableScans *tables, const EventRefs *events,
 	/* What is not kept must not count as settled. */
 	if (!found)
 		elog(ERROR, "event %lld is not in window %llu", (long long) range->last_id,
-			 (unsigned long long) range->window);
+		     (unsigned long long) range->window);
 	return parked;
 }
 
@@ -840,15 +839,15 @@ store_park(Store *store, ParkRange *ranges, size_t count)
 }
 
 size_t
-store_read_parked(Store *store, MqBytes exchange, MqBytes routing_key, int64_t after,
-				  size_t limit, const RelayEvent **events, const char **lsn, bool *held)
+store_read_parked(Store *store, MqBytes exchange, MqBytes routing_key, int64_t after, size_t limit,
+                  const RelayEvent **events, const char **lsn, bool *held)
 {
 	size_t count;
 
 	MemoryContextReset(store->parked_context);
 	count = parked_read(exchange, routing_key, after, limit, store->parked_context, events, held);
 	snprintf(store->parked_lsn, sizeof(store->parked_lsn), "%X/%X",
-			 LSN_FORMAT_ARGS(insert_position()));
+	         LSN_FORMAT_ARGS(insert_position()));
 	*lsn = store->parked_lsn;
 	return count;
 }
@@ -966,7 +965,7 @@ compare_ids(const void *a, const void *b)
 
 int64
 store_count_pending(const Position *position, Snapshot snapshot, int64 limit, TimestampTz *oldest,
-					int64 *median_id)
+                    int64 *median_id)
 {
 	Counting counting = {.limit = limit, .oldest = oldest};
 

@@ -50,7 +50,7 @@ void store_park(Store *store, ParkRange *ranges, size_t count);
 
 /* PublisherSource.read_parked. */
 size_t store_read_parked(Store *store, MqBytes exchange, MqBytes routing_key, int64_t after,
-						 size_t limit, const RelayEvent **events, const char **lsn, bool *held);
+                         size_t limit, const RelayEvent **events, const char **lsn, bool *held);
 
 /* Everything up to window `number` is confirmed: moves the position, in memory. */
 void store_confirmed(Store *store, uint64_t number);
@@ -86,6 +86,6 @@ bool store_read_position(Snapshot snapshot, Position *position);
  * created_at among them goes to *oldest, the median of their ids to *median_id (both untouched if
  * there is none). */
 int64 store_count_pending(const Position *position, Snapshot snapshot, int64 limit,
-						  TimestampTz *oldest, int64 *median_id);
+                          TimestampTz *oldest, int64 *median_id);
 
 #endif

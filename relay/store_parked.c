@@ -112,7 +112,7 @@ end(void)
 
 size_t
 parked_read(MqBytes exchange, MqBytes routing_key, int64_t after, size_t limit,
-			MemoryContext context, const RelayEvent **events, bool *held)
+            MemoryContext context, const RelayEvent **events, bool *held)
 {
 	MemoryContext caller;
 	RelayEvent   *read;
@@ -125,7 +125,7 @@ parked_read(MqBytes exchange, MqBytes routing_key, int64_t after, size_t limit,
 	caller = MemoryContextSwitchTo(context);
 	read = palloc(limit * sizeof(RelayEvent));
 	parked_begin_of(&scan, GetActiveSnapshot(), AccessShareLock, to_server(exchange),
-					to_server(routing_key), false, after);
+	                to_server(routing_key), false, after);
 	while (count < limit && bytes < READ_BYTES && parked_next_row(&scan))
 	{
 		if (parked_is_held(&scan))
@@ -151,7 +151,7 @@ parked_is(MqBytes exchange, MqBytes routing_key)
 
 	begin();
 	parked_begin_of(&scan, GetActiveSnapshot(), AccessShareLock, to_server(exchange),
-					to_server(routing_key), false, 0);
+	                to_server(routing_key), false, 0);
 	found = parked_next_row(&scan);
 	parked_end(&scan);
 	end();
@@ -210,7 +210,7 @@ parked_settle(const ChunkEvent *events, size_t count, const char *reason)
 	for (size_t i = 0; i < count; i++)
 	{
 		if (events[i].outcome == CHUNK_REFUSED || !parked_find(&scan, events[i].id) ||
-			!parked_delete(&scan, false))
+		    !parked_delete(&scan, false))
 			continue;
 		if (events[i].outcome == CHUNK_DEAD)
 			bury(scan.slot, reason);
@@ -259,12 +259,12 @@ parked_next(bool begun, char *exchange, char *routing_key, int64_t *count)
 	arguments[0] = CStringGetTextDatum(to_server(mq_bytes_of(exchange)));
 	arguments[1] = CStringGetTextDatum(to_server(mq_bytes_of(routing_key)));
 	execute(begun ? "SELECT to_exchange, to_routing_key, count(*) FROM outbox.parked "
-					"WHERE NOT dead AND (to_exchange, to_routing_key) > ($1, $2) "
-					"GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1"
-				  : "SELECT to_exchange, to_routing_key, count(*) FROM outbox.parked "
-					"WHERE NOT dead AND ($1 || $2) IS NOT NULL "
-					"GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1",
-			2, arguments, SPI_OK_SELECT);
+	                "WHERE NOT dead AND (to_exchange, to_routing_key) > ($1, $2) "
+	                "GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1"
+	              : "SELECT to_exchange, to_routing_key, count(*) FROM outbox.parked "
+	                "WHERE NOT dead AND ($1 || $2) IS NOT NULL "
+	                "GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 1",
+	        2, arguments, SPI_OK_SELECT);
 	found = SPI_processed > 0;
 	if (found)
 	{
@@ -338,15 +338,15 @@ parked_load(Publisher *publisher, int64_t now_us)
 	publisher_parked_anew(publisher, now_us);
 	begin();
 	execute("SELECT to_exchange, to_routing_key, count(*), "
-			"  (1000000 * extract(epoch FROM clock_timestamp() - min(failed_at)))::bigint, "
-			"  coalesce(max(reason), '') "
-			"FROM outbox.parked WHERE NOT dead GROUP BY 1, 2 ORDER BY min(failed_at)",
-			0, NULL, SPI_OK_SELECT);
+	        "  (1000000 * extract(epoch FROM clock_timestamp() - min(failed_at)))::bigint, "
+	        "  coalesce(max(reason), '') "
+	        "FROM outbox.parked WHERE NOT dead GROUP BY 1, 2 ORDER BY min(failed_at)",
+	        0, NULL, SPI_OK_SELECT);
 	for (uint64 row = 0; row < SPI_processed && enough_memory; row++)
-		enough_memory = publisher_parked(publisher, column_utf8((int) row, 1),
-										 column_utf8((int) row, 2), column_int64((int) row, 3),
-										 now_us - column_int64((int) row, 4),
-										 column_utf8((int) row, 5).data, now_us);
+		enough_memory =
+			publisher_parked(publisher, column_utf8((int) row, 1), column_utf8((int) row, 2),
+		                     column_int64((int) row, 3), now_us - column_int64((int) row, 4),
+		                     column_utf8((int) row, 5).data, now_us);
 	SPI_finish();
 	end();
 	if (!enough_memory)

@@ -26,7 +26,7 @@ void parked_writer_end(ParkedWriter *writer);
 
 /* PublisherSource.read_parked, but for the LSN. Events are allocated in `context`. */
 size_t parked_read(MqBytes exchange, MqBytes routing_key, int64_t after, size_t limit,
-				   MemoryContext context, const RelayEvent **events, bool *held);
+                   MemoryContext context, const RelayEvent **events, bool *held);
 
 /* PublisherSource.settle, is_parked, next_parked. */
 void parked_settle(const ChunkEvent *events, size_t count, const char *reason);

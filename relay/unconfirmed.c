@@ -26,7 +26,7 @@ static size_t
 message_bytes(const OutMessage *message)
 {
 	return sizeof(*message) + message->exchange.size + message->routing_key.size +
-		   message->raw_properties.size + message->body.size;
+	       message->raw_properties.size + message->body.size;
 }
 
 void
@@ -195,7 +195,7 @@ last_tag(const Unconfirmed *list, uint64_t tag, bool multiple)
 
 void
 unconfirmed_ack(Unconfirmed *list, uint64_t tag, bool multiple, AnswerFunction confirmed,
-				AnswerFunction refused, void *context)
+                AnswerFunction refused, void *context)
 {
 	uint64_t last = last_tag(list, tag, multiple);
 
@@ -218,7 +218,7 @@ unconfirmed_ack(Unconfirmed *list, uint64_t tag, bool multiple, AnswerFunction c
 
 void
 unconfirmed_nack(Unconfirmed *list, uint64_t tag, bool multiple, AnswerFunction refused,
-				 void *context)
+                 void *context)
 {
 	uint64_t last = last_tag(list, tag, multiple);
 
@@ -251,13 +251,13 @@ unconfirmed_next_suspect(const Unconfirmed *list)
 
 OutMessage *
 unconfirmed_returned(Unconfirmed *list, MqBytes exchange, MqBytes routing_key, int64_t first_id,
-					 int64_t last_id, int64_t part)
+                     int64_t last_id, int64_t part)
 {
 	for (OutMessage *m = list->first; m != NULL; m = m->next)
 	{
 		if (m->tag != 0 && !m->returned && m->first_id == first_id && m->last_id == last_id &&
-			m->part == part && mq_bytes_equal(m->exchange, exchange) &&
-			mq_bytes_equal(m->routing_key, routing_key))
+		    m->part == part && mq_bytes_equal(m->exchange, exchange) &&
+		    mq_bytes_equal(m->routing_key, routing_key))
 		{
 			m->returned = true;
 			return m;

@@ -15,30 +15,30 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define UNCONFIRMED_MAX 4096 /* messages in the list; a power of two */
+#define UNCONFIRMED_MAX 4096                    /* messages in the list; a power of two */
 #define UNCONFIRMED_MAX_BYTES (8 * 1024 * 1024) /* or one message that is larger */
 
 typedef struct OutMessage OutMessage;
 
 struct OutMessage
 {
-	OutMessage *previous, *next;
-	uint64_t    window;     /* the window its events came from; 0: parked events, tried again */
+	OutMessage  *previous, *next;
+	uint64_t     window;      /* the window its events came from; 0: parked events, tried again */
 	Destination *destination; /* whose counts are kept here; NULL in some tests */
-	uint64_t    tag;        /* 0: not sent on this channel */
-	int64_t     sent_at_us;
-	bool        returned;   /* came back: the ack that follows does not count */
-	bool        suspect;    /* under way when the broker closed a channel: see publisher.c */
-	uint32_t    strikes;    /* connections that the broker closed with this message alone under way */
-	uint32_t    attempts;   /* more than 0: somebody has it tried again, out of its order */
-	bool        invalidations; /* keys and patterns of one event or more */
-	bool        not_full;   /* invalidations that could have taken more keys */
-	int64_t     first_id, last_id;
-	int64_t     part;
-	uint32_t    events, keys;
-	MqBytes     exchange, routing_key; /* these four point behind the struct */
-	MqBytes     raw_properties;
-	MqBytes     body;
+	uint64_t     tag;         /* 0: not sent on this channel */
+	int64_t      sent_at_us;
+	bool         returned; /* came back: the ack that follows does not count */
+	bool         suspect;  /* under way when the broker closed a channel: see publisher.c */
+	uint32_t     strikes; /* connections that the broker closed with this message alone under way */
+	uint32_t     attempts;      /* more than 0: somebody has it tried again, out of its order */
+	bool         invalidations; /* keys and patterns of one event or more */
+	bool         not_full;      /* invalidations that could have taken more keys */
+	int64_t      first_id, last_id;
+	int64_t      part;
+	uint32_t     events, keys;
+	MqBytes      exchange, routing_key; /* these four point behind the struct */
+	MqBytes      raw_properties;
+	MqBytes      body;
 };
 
 typedef struct Unconfirmed
@@ -78,11 +78,11 @@ bool unconfirmed_can_send(const Unconfirmed *list);
 /* The broker's ack of tag, or of all up to it. A message that was returned before is refused
  * instead. Unknown tags count for nothing. */
 void unconfirmed_ack(Unconfirmed *list, uint64_t tag, bool multiple, AnswerFunction confirmed,
-					 AnswerFunction refused, void *context);
+                     AnswerFunction refused, void *context);
 
 /* The broker's nack: refused. */
 void unconfirmed_nack(Unconfirmed *list, uint64_t tag, bool multiple, AnswerFunction refused,
-					  void *context);
+                      void *context);
 
 /* Takes a message that is not under way out of the list; it is the caller's to free then. */
 void unconfirmed_remove(Unconfirmed *list, OutMessage *message);
@@ -95,7 +95,7 @@ OutMessage *unconfirmed_next_suspect(const Unconfirmed *list);
 
 /* A message came back: its ack will not count. NULL: none like it is under way. */
 OutMessage *unconfirmed_returned(Unconfirmed *list, MqBytes exchange, MqBytes routing_key,
-								 int64_t first_id, int64_t last_id, int64_t part);
+                                 int64_t first_id, int64_t last_id, int64_t part);
 
 /* The channel is gone: all are unsent again. */
 void unconfirmed_channel_lost(Unconfirmed *list);

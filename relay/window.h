@@ -16,9 +16,9 @@
 
 typedef struct Position
 {
-	uint64_t  xmin;      /* below: all ended */
-	uint64_t  xmax;      /* from here on: none had ended */
-	uint64_t *xids;      /* in progress between the two, ascending; owned by whoever made it */
+	uint64_t  xmin; /* below: all ended */
+	uint64_t  xmax; /* from here on: none had ended */
+	uint64_t *xids; /* in progress between the two, ascending; owned by whoever made it */
 	size_t    xid_count;
 } Position;
 

@@ -5,7 +5,7 @@
 #include "wire/codec.h"
 
 #define METHOD_ROOM_BYTES 8192 /* names and tables that we send in methods are far smaller */
-#define MAX_TABLE_DEPTH 17 /* headers: 16 levels below the table itself */
+#define MAX_TABLE_DEPTH 17     /* headers: 16 levels below the table itself */
 
 static MqResult
 append_frame_header(MqBuffer *out, unsigned type, uint16_t channel, size_t size)
@@ -30,36 +30,35 @@ append_frame_end(MqBuffer *out)
 /* A whole frame around a payload of two pieces. */
 static MqResult
 append_frame(MqBuffer *out, unsigned type, uint16_t channel, MqBytes first, MqBytes second,
-			 MqError *error)
+             MqError *error)
 {
 	if (append_frame_header(out, type, channel, first.size + second.size) != MQ_OK ||
-		mq_buffer_append(out, first.data, first.size) != MQ_OK ||
-		mq_buffer_append(out, second.data, second.size) != MQ_OK || append_frame_end(out) != MQ_OK)
+	    mq_buffer_append(out, first.data, first.size) != MQ_OK ||
+	    mq_buffer_append(out, second.data, second.size) != MQ_OK || append_frame_end(out) != MQ_OK)
 		return mq_error_set(error, MQ_NOMEM, "out of memory");
 	return MQ_OK;
 }
 
 MqResult
 codec_append_method(MqBuffer *out, uint16_t channel, amqp_method_number_t id, void *method,
-					MqError *error)
+                    MqError *error)
 {
 	unsigned char payload[METHOD_ROOM_BYTES];
 	unsigned char number[4] = {(unsigned char) (id >> 24), (unsigned char) (id >> 16),
-							   (unsigned char) (id >> 8), (unsigned char) id};
+	                           (unsigned char) (id >> 8), (unsigned char) id};
 	int           size;
 
-	size = amqp_encode_method(id, method,
-							  (amqp_bytes_t){.len = sizeof(payload), .bytes = payload});
+	size = amqp_encode_method(id, method, (amqp_bytes_t){.len = sizeof(payload), .bytes = payload});
 	if (size < 0)
 		return mq_error_set(error, MQ_INVALID, "could not encode %s: %s", amqp_method_name(id),
-							amqp_error_string2(size));
+		                    amqp_error_string2(size));
 	return append_frame(out, AMQP_FRAME_METHOD, channel, mq_bytes(number, sizeof(number)),
-						mq_bytes(payload, (size_t) size), error);
+	                    mq_bytes(payload, (size_t) size), error);
 }
 
 MqResult
 codec_append_content(MqBuffer *out, uint16_t channel, uint32_t frame_max, MqBytes raw, MqBytes body,
-					 MqError *error)
+                     MqError *error)
 {
 	unsigned char header[12] = {0, AMQP_BASIC_CLASS}; /* class, weight 0, body size */
 	size_t        piece_max = frame_max - FRAME_OVERHEAD_BYTES;
@@ -69,15 +68,15 @@ codec_append_content(MqBuffer *out, uint16_t channel, uint32_t frame_max, MqByte
 		header[4 + i] = (unsigned char) ((uint64_t) body.size >> 8 * (7 - i));
 	if (sizeof(header) + raw.size > piece_max)
 		return mq_error_set(error, MQ_INVALID, "headers of %zu bytes do not fit into one frame",
-							raw.size);
-	result = append_frame(out, AMQP_FRAME_HEADER, channel, mq_bytes(header, sizeof(header)), raw,
-						  error);
+		                    raw.size);
+	result =
+		append_frame(out, AMQP_FRAME_HEADER, channel, mq_bytes(header, sizeof(header)), raw, error);
 	for (size_t sent = 0; result == MQ_OK && sent < body.size;)
 	{
 		size_t piece = body.size - sent < piece_max ? body.size - sent : piece_max;
 
 		result = append_frame(out, AMQP_FRAME_BODY, channel, mq_bytes(body.data + sent, piece),
-							  (MqBytes){0}, error);
+		                      (MqBytes){0}, error);
 		sent += piece;
 	}
 	return result;
@@ -90,16 +89,16 @@ codec_append_heartbeat(MqBuffer *out)
 }
 
 static MqResult codec_value(amqp_pool_t *pool, const MqField *field, int depth,
-							amqp_field_value_t *value, MqError *error);
+                            amqp_field_value_t *value, MqError *error);
 
 static MqResult
 codec_table_at(amqp_pool_t *pool, const MqField *fields, size_t count, int depth,
-			   amqp_table_t *table, MqError *error)
+               amqp_table_t *table, MqError *error)
 {
 	*table = amqp_empty_table;
 	if (depth > MAX_TABLE_DEPTH)
 		return mq_error_set(error, MQ_INVALID, "headers are nested deeper than %d",
-							MAX_TABLE_DEPTH - 1);
+		                    MAX_TABLE_DEPTH - 1);
 	if (count == 0)
 		return MQ_OK;
 	table->entries = amqp_pool_alloc(pool, count * sizeof(amqp_table_entry_t));
@@ -125,7 +124,7 @@ codec_array(amqp_pool_t *pool, const MqField *field, int depth, amqp_array_t *ar
 	*array = amqp_empty_array;
 	if (depth > MAX_TABLE_DEPTH)
 		return mq_error_set(error, MQ_INVALID, "headers are nested deeper than %d",
-							MAX_TABLE_DEPTH - 1);
+		                    MAX_TABLE_DEPTH - 1);
 	if (count == 0)
 		return MQ_OK;
 	array->entries = amqp_pool_alloc(pool, count * sizeof(amqp_field_value_t));
@@ -134,8 +133,8 @@ codec_array(amqp_pool_t *pool, const MqField *field, int depth, amqp_array_t *ar
 	array->num_entries = (int) count;
 	for (size_t i = 0; i < count; i++)
 	{
-		MqResult result = codec_value(pool, &field->value.items.fields[i], depth,
-									  &array->entries[i], error);
+		MqResult result =
+			codec_value(pool, &field->value.items.fields[i], depth, &array->entries[i], error);
 
 		if (result != MQ_OK)
 			return result;
@@ -145,7 +144,7 @@ codec_array(amqp_pool_t *pool, const MqField *field, int depth, amqp_array_t *ar
 
 static MqResult
 codec_value(amqp_pool_t *pool, const MqField *field, int depth, amqp_field_value_t *value,
-			MqError *error)
+            MqError *error)
 {
 	switch (field->type)
 	{
@@ -171,7 +170,7 @@ codec_value(amqp_pool_t *pool, const MqField *field, int depth, amqp_field_value
 	case MQ_FIELD_TABLE:
 		value->kind = AMQP_FIELD_KIND_TABLE;
 		return codec_table_at(pool, field->value.items.fields, field->value.items.count, depth + 1,
-							  &value->value.table, error);
+		                      &value->value.table, error);
 	case MQ_FIELD_ARRAY:
 		value->kind = AMQP_FIELD_KIND_ARRAY;
 		return codec_array(pool, field, depth + 1, &value->value.array, error);
@@ -181,7 +180,7 @@ codec_value(amqp_pool_t *pool, const MqField *field, int depth, amqp_field_value
 
 MqResult
 codec_table(amqp_pool_t *pool, const MqField *fields, size_t count, amqp_table_t *table,
-			MqError *error)
+            MqError *error)
 {
 	return codec_table_at(pool, fields, count, 1, table, error);
 }
@@ -201,23 +200,23 @@ static bool
 set_strings(amqp_basic_properties_t *to, const MqProperties *from)
 {
 	return set_string(to, AMQP_BASIC_CONTENT_TYPE_FLAG, &to->content_type, from->content_type) &&
-		   set_string(to, AMQP_BASIC_CONTENT_ENCODING_FLAG, &to->content_encoding,
-					  from->content_encoding) &&
-		   set_string(to, AMQP_BASIC_CORRELATION_ID_FLAG, &to->correlation_id,
-					  from->correlation_id) &&
-		   set_string(to, AMQP_BASIC_REPLY_TO_FLAG, &to->reply_to, from->reply_to) &&
-		   set_string(to, AMQP_BASIC_EXPIRATION_FLAG, &to->expiration, from->expiration) &&
-		   set_string(to, AMQP_BASIC_MESSAGE_ID_FLAG, &to->message_id, from->message_id) &&
-		   set_string(to, AMQP_BASIC_TYPE_FLAG, &to->type, from->type) &&
-		   set_string(to, AMQP_BASIC_APP_ID_FLAG, &to->app_id, from->app_id);
+	       set_string(to, AMQP_BASIC_CONTENT_ENCODING_FLAG, &to->content_encoding,
+	                  from->content_encoding) &&
+	       set_string(to, AMQP_BASIC_CORRELATION_ID_FLAG, &to->correlation_id,
+	                  from->correlation_id) &&
+	       set_string(to, AMQP_BASIC_REPLY_TO_FLAG, &to->reply_to, from->reply_to) &&
+	       set_string(to, AMQP_BASIC_EXPIRATION_FLAG, &to->expiration, from->expiration) &&
+	       set_string(to, AMQP_BASIC_MESSAGE_ID_FLAG, &to->message_id, from->message_id) &&
+	       set_string(to, AMQP_BASIC_TYPE_FLAG, &to->type, from->type) &&
+	       set_string(to, AMQP_BASIC_APP_ID_FLAG, &to->app_id, from->app_id);
 }
 
 MqResult
 codec_append_properties(MqBuffer *out, amqp_pool_t *pool, const MqProperties *properties,
-						MqError *error)
+                        MqError *error)
 {
 	amqp_basic_properties_t encoded = {0};
-	int size;
+	int                     size;
 
 	if (!set_strings(&encoded, properties))
 		return mq_error_set(error, MQ_INVALID, "a property is longer than 255 bytes");
@@ -236,7 +235,7 @@ codec_append_properties(MqBuffer *out, amqp_pool_t *pool, const MqProperties *pr
 	if (properties->header_count > 0)
 	{
 		MqResult result = codec_table(pool, properties->headers, properties->header_count,
-									  &encoded.headers, error);
+		                              &encoded.headers, error);
 
 		if (result != MQ_OK)
 			return result;
@@ -249,7 +248,7 @@ codec_append_properties(MqBuffer *out, amqp_pool_t *pool, const MqProperties *pr
 		(amqp_bytes_t){.len = out->capacity - out->size, .bytes = out->data + out->size});
 	if (size < 0)
 		return mq_error_set(error, MQ_INVALID, "could not encode the headers: %s",
-							amqp_error_string2(size));
+		                    amqp_error_string2(size));
 	out->size += (size_t) size;
 	return MQ_OK;
 }

@@ -11,8 +11,8 @@
 typedef enum MqResult
 {
 	MQ_OK,
-	MQ_FULL,    /* the output buffer is full: nothing was sent, try again after the socket took some */
-	MQ_LOST,    /* the connection is gone: connect anew and send everything unconfirmed again */
+	MQ_FULL, /* the output buffer is full: nothing was sent, try again after the socket took some */
+	MQ_LOST, /* the connection is gone: connect anew and send everything unconfirmed again */
 	MQ_REFUSED, /* the peer answered and said no; its words are in the text */
 	MQ_INVALID, /* the caller's input cannot be expressed on the wire; trying again will not help */
 	MQ_NOMEM    /* malloc failed */

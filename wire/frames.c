@@ -29,7 +29,7 @@ set_text(MqSession *session, MqEvent *event, amqp_bytes_t text)
 	MqError printable;
 
 	mq_error_set(&printable, MQ_OK, "%.*s", (int) (text.len < 500 ? text.len : 500),
-				 text.bytes == NULL ? "" : (const char *) text.bytes);
+	             text.bytes == NULL ? "" : (const char *) text.bytes);
 	memcpy(session->text, printable.text, sizeof(session->text));
 	event->text = session->text;
 }
@@ -74,8 +74,8 @@ content_event(MqSession *session, MqEvent *event)
 	event->raw_properties = mq_bytes(content->raw.data, content->raw.size);
 	event->body_bytes = content->announced_bytes;
 	event->body_skipped = content->announced_bytes > session->options.max_body_bytes;
-	event->body = mq_bytes(content->body.data == NULL ? "" : content->body.data,
-						   content->body.size);
+	event->body =
+		mq_bytes(content->body.data == NULL ? "" : content->body.data, content->body.size);
 	return true;
 }
 
@@ -112,14 +112,14 @@ on_body_frame(MqSession *session, MqBytes payload, MqEvent *event)
 	Content *content = &session->content;
 
 	if (!content->active || !content->header_seen ||
-		payload.size > content->announced_bytes - content->received_bytes)
+	    payload.size > content->announced_bytes - content->received_bytes)
 	{
 		session_lose(session, 0, "the broker sent an unexpected message body");
 		return false;
 	}
 	content->received_bytes += payload.size;
 	if (content->announced_bytes <= session->options.max_body_bytes &&
-		mq_buffer_append(&content->body, payload.data, payload.size) != MQ_OK)
+	    mq_buffer_append(&content->body, payload.data, payload.size) != MQ_OK)
 	{
 		session_lose(session, 0, "out of memory");
 		return false;
@@ -152,8 +152,8 @@ on_connection_close(MqSession *session, const amqp_connection_close_t *close)
 	session_put_method(session, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok, NULL);
 	stream_step(session->stream, 0, NULL);
 	session_lose(session, close->reply_code, "the broker closed the connection: %.*s",
-				 (int) (close->reply_text.len < 400 ? close->reply_text.len : 400),
-				 close->reply_text.bytes == NULL ? "" : (const char *) close->reply_text.bytes);
+	             (int) (close->reply_text.len < 400 ? close->reply_text.len : 400),
+	             close->reply_text.bytes == NULL ? "" : (const char *) close->reply_text.bytes);
 	return false;
 }
 
@@ -333,12 +333,12 @@ on_method_frame(MqSession *session, uint16_t channel, MqBytes payload, MqEvent *
 	method.id = (amqp_method_number_t) big_endian(payload.data, 4);
 	recycle_amqp_pool(&session->pool);
 	result = amqp_decode_method(method.id, &session->pool,
-								codec_bytes(mq_bytes(payload.data + 4, payload.size - 4)),
-								&method.decoded);
+	                            codec_bytes(mq_bytes(payload.data + 4, payload.size - 4)),
+	                            &method.decoded);
 	if (result < 0)
 	{
 		session_lose(session, 0, "the broker sent a malformed method: %s",
-					 amqp_error_string2(result));
+		             amqp_error_string2(result));
 		return false;
 	}
 	if (channel == 0)

@@ -64,8 +64,8 @@ make_response(const MqUrl *url, char response[RESPONSE_BYTES])
 void
 login_on_start(MqSession *session, const amqp_connection_start_t *start)
 {
-	char        response[RESPONSE_BYTES];
-	const char *mechanism = session->url.external ? "EXTERNAL" : "PLAIN";
+	char                 response[RESPONSE_BYTES];
+	const char          *mechanism = session->url.external ? "EXTERNAL" : "PLAIN";
 	static const MqField capabilities[] = {
 		{{"publisher_confirms", 18}, MQ_FIELD_BOOL, {.boolean = true}},
 		{{"basic.nack", 10}, MQ_FIELD_BOOL, {.boolean = true}},
@@ -78,8 +78,8 @@ login_on_start(MqSession *session, const amqp_connection_start_t *start)
 		mq_field_string("version", mq_bytes_of(OUTBOX_RELEASE)),
 		mq_field_string("connection_name", mq_bytes_of(session->name)),
 		{{"capabilities", 12},
-		 MQ_FIELD_TABLE,
-		 {.items = {capabilities, sizeof(capabilities) / sizeof(capabilities[0])}}},
+	     MQ_FIELD_TABLE,
+	     {.items = {capabilities, sizeof(capabilities) / sizeof(capabilities[0])}}},
 	};
 	amqp_connection_start_ok_t ok = {
 		.mechanism = amqp_cstring_bytes(mechanism),
@@ -93,8 +93,8 @@ login_on_start(MqSession *session, const amqp_connection_start_t *start)
 		return;
 	}
 	if (codec_table(&session->pool, client, sizeof(client) / sizeof(client[0]),
-					&ok.client_properties, NULL) != MQ_OK ||
-		session_put_method(session, 0, AMQP_CONNECTION_START_OK_METHOD, &ok, NULL) != MQ_OK)
+	                &ok.client_properties, NULL) != MQ_OK ||
+	    session_put_method(session, 0, AMQP_CONNECTION_START_OK_METHOD, &ok, NULL) != MQ_OK)
 		session_lose(session, 0, "could not send the login");
 	explicit_bzero(response, sizeof(response));
 	session_enter(session, SESSION_TUNING);
@@ -109,12 +109,12 @@ login_on_tune(MqSession *session, const amqp_connection_tune_t *tune)
 	amqp_connection_open_t    open = {
 		   .virtual_host = amqp_cstring_bytes(session->url.vhost),
 		   .capabilities = amqp_empty_bytes,
-	};
+    };
 
 	if (tune->frame_max != 0 && tune->frame_max < FRAME_MIN_BYTES)
 	{
 		session_lose(session, 0, "the broker asks for frames of %u bytes, fewer than AMQP allows",
-					 (unsigned) tune->frame_max);
+		             (unsigned) tune->frame_max);
 		return;
 	}
 	if (tune->frame_max != 0 && tune->frame_max < ok.frame_max)
@@ -123,7 +123,7 @@ login_on_tune(MqSession *session, const amqp_connection_tune_t *tune)
 	session->frame_max = ok.frame_max;
 	session->heartbeat_us = (int64_t) heartbeat_s * 1000000;
 	if (session_put_method(session, 0, AMQP_CONNECTION_TUNE_OK_METHOD, &ok, NULL) != MQ_OK ||
-		session_put_method(session, 0, AMQP_CONNECTION_OPEN_METHOD, &open, NULL) != MQ_OK)
+	    session_put_method(session, 0, AMQP_CONNECTION_OPEN_METHOD, &open, NULL) != MQ_OK)
 		session_lose(session, 0, "could not send the login");
 	session_enter(session, SESSION_OPENING);
 }
@@ -145,4 +145,3 @@ mq_channel_reopen(MqSession *session, MqError *error)
 	session->requests++;
 	return login_open_channel(session, error);
 }
-

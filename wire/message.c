@@ -93,7 +93,7 @@ MqResult
 mq_buffer_append_json(MqBuffer *buffer, MqBytes text)
 {
 	static const char hex[] = "0123456789abcdef";
-	char *out;
+	char             *out;
 
 	if (mq_buffer_reserve(buffer, mq_json_string_size(text)) != MQ_OK)
 		return MQ_NOMEM;

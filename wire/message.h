@@ -50,7 +50,7 @@ typedef struct MqProperties
 {
 	MqBytes        content_type, content_encoding, correlation_id, reply_to, expiration, message_id;
 	MqBytes        type, app_id;
-	int            priority; /* 0 to 255; -1: absent */
+	int            priority;      /* 0 to 255; -1: absent */
 	int            delivery_mode; /* 2: persistent */
 	int64_t        timestamp_s;   /* seconds since 1970; 0: absent */
 	const MqField *headers;

@@ -13,7 +13,7 @@
 typedef struct Reader
 {
 	const unsigned char *at, *end;
-	bool ok;
+	bool                 ok;
 } Reader;
 
 static Reader
@@ -116,7 +116,7 @@ static bool
 read_entry(Reader *in, Entry *entry)
 {
 	const unsigned char *begin = in->at;
-	int width;
+	int                  width;
 
 	if (!in->ok || in->at == in->end)
 		return false;
@@ -235,13 +235,13 @@ append_headers(MqBuffer *out, MqBytes table, const char *name, MqBytes value)
 	while (read_entry(&in, &entry))
 	{
 		if (!mq_bytes_equal(entry.name, mq_bytes_of(name)) &&
-			mq_buffer_append(out, entry.whole.data, entry.whole.size) != MQ_OK)
+		    mq_buffer_append(out, entry.whole.data, entry.whole.size) != MQ_OK)
 			return MQ_NOMEM;
 	}
 	if (append_number(out, strlen(name), 1) != MQ_OK ||
-		mq_buffer_append(out, name, strlen(name)) != MQ_OK || append_number(out, 'S', 1) != MQ_OK ||
-		append_number(out, value.size, 4) != MQ_OK ||
-		mq_buffer_append(out, value.data, value.size) != MQ_OK)
+	    mq_buffer_append(out, name, strlen(name)) != MQ_OK || append_number(out, 'S', 1) != MQ_OK ||
+	    append_number(out, value.size, 4) != MQ_OK ||
+	    mq_buffer_append(out, value.data, value.size) != MQ_OK)
 		return MQ_NOMEM;
 	size = out->size - length_at - 4;
 	for (size_t i = 0; i < 4; i++)
@@ -259,10 +259,11 @@ properties_with_header(MqBytes raw, const char *name, MqBytes value, MqBuffer *o
 	if (!properties_valid(raw))
 		return MQ_INVALID;
 	result = append_number(out, (flags | PROPERTY_HEADERS) & ~PROPERTY_USER_ID, 2);
-	for (unsigned flag = PROPERTY_CONTENT_TYPE; result == MQ_OK && flag >= PROPERTY_LAST; flag >>= 1)
+	for (unsigned flag = PROPERTY_CONTENT_TYPE; result == MQ_OK && flag >= PROPERTY_LAST;
+	     flag >>= 1)
 	{
 		const unsigned char *begin = in.at;
-		MqBytes property = {0};
+		MqBytes              property = {0};
 
 		if ((flags & flag) != 0)
 			property = read_property(&in, flag);

@@ -7,7 +7,7 @@
 #include "wire/properties.h"
 #include "wire/session_private.h"
 
-#define PUBLISH_OVERHEAD_BYTES 1024 /* method, content header and one frame's framing */
+#define PUBLISH_OVERHEAD_BYTES 1024    /* method, content header and one frame's framing */
 #define SEND_AT_ONCE_BYTES (64 * 1024) /* buffered: the broker may as well work on it meanwhile */
 
 static MqResult
@@ -58,12 +58,12 @@ put_publish(MqSession *session, MqBytes exchange, MqBytes routing_key, MqError *
 
 	session->scratch.size = 0;
 	return codec_append_method(&session->scratch, CHANNEL, AMQP_BASIC_PUBLISH_METHOD, &publish,
-							   error);
+	                           error);
 }
 
 static MqResult
 check_publish(MqSession *session, MqBytes exchange, MqBytes routing_key, size_t size,
-			  MqError *error)
+              MqError *error)
 {
 	MqResult result = require_open(session, error);
 
@@ -120,13 +120,13 @@ send_early(MqSession *session, bool first)
 
 MqResult
 mq_publish_encoded(MqSession *session, MqBytes exchange, MqBytes routing_key,
-				   MqBytes raw_properties, MqBytes body, uint64_t *tag, MqError *error)
+                   MqBytes raw_properties, MqBytes body, uint64_t *tag, MqError *error)
 {
 	bool     first = !session->sent_something;
 	MqResult result;
 
-	result = check_publish(session, exchange, routing_key, body.size + PUBLISH_OVERHEAD_BYTES,
-						   error);
+	result =
+		check_publish(session, exchange, routing_key, body.size + PUBLISH_OVERHEAD_BYTES, error);
 	if (result == MQ_OK)
 		result = put_publish(session, exchange, routing_key, error);
 	if (result == MQ_OK)
@@ -144,22 +144,22 @@ mq_publish(MqSession *session, const MqMessage *message, uint64_t *tag, MqError 
 
 	if (result == MQ_OK)
 		result = mq_publish_encoded(session, message->exchange, message->routing_key,
-									mq_bytes(raw.data, raw.size), message->body, tag, error);
+		                            mq_bytes(raw.data, raw.size), message->body, tag, error);
 	mq_buffer_free(&raw);
 	return result;
 }
 
 MqResult
 mq_publish_raw(MqSession *session, MqBytes exchange, MqBytes routing_key, MqBytes raw_properties,
-			   const char *header_name, MqBytes header_value, MqBytes body, uint64_t *tag,
-			   MqError *error)
+               const char *header_name, MqBytes header_value, MqBytes body, uint64_t *tag,
+               MqError *error)
 {
 	MqBuffer raw = {0};
 	MqResult result = properties_with_header(raw_properties, header_name, header_value, &raw);
 
 	if (result == MQ_OK)
 		result = mq_publish_encoded(session, exchange, routing_key, mq_bytes(raw.data, raw.size),
-									body, tag, error);
+		                            body, tag, error);
 	else
 		mq_error_set(error, result, "the message's properties are malformed");
 	mq_buffer_free(&raw);
@@ -170,7 +170,7 @@ MqResult
 mq_confirm_select(MqSession *session, MqError *error)
 {
 	amqp_confirm_select_t select = {0};
-	MqResult result = require_open(session, error);
+	MqResult              result = require_open(session, error);
 
 	return result == MQ_OK ? ask(session, AMQP_CONFIRM_SELECT_METHOD, &select, error) : result;
 }
@@ -181,7 +181,7 @@ MqResult
 mq_qos(MqSession *session, uint16_t prefetch, MqError *error)
 {
 	amqp_basic_qos_t qos = {.prefetch_count = prefetch};
-	MqResult result = require_open(session, error);
+	MqResult         result = require_open(session, error);
 
 	return result == MQ_OK ? ask(session, AMQP_BASIC_QOS_METHOD, &qos, error) : result;
 }
@@ -207,7 +207,7 @@ MqResult
 mq_cancel(MqSession *session, MqBytes consumer_tag, MqError *error)
 {
 	amqp_basic_cancel_t cancel = {.consumer_tag = codec_bytes(consumer_tag)};
-	MqResult result = require_open(session, error);
+	MqResult            result = require_open(session, error);
 
 	if (result == MQ_OK)
 		result = require_name(consumer_tag, "consumer tag", error);
@@ -218,7 +218,7 @@ MqResult
 mq_ack(MqSession *session, uint64_t tag, bool multiple, MqError *error)
 {
 	amqp_basic_ack_t ack = {.delivery_tag = tag, .multiple = multiple};
-	MqResult result = require_open(session, error);
+	MqResult         result = require_open(session, error);
 
 	if (result != MQ_OK)
 		return result;
@@ -229,7 +229,7 @@ MqResult
 mq_nack(MqSession *session, uint64_t tag, bool multiple, bool requeue, MqError *error)
 {
 	amqp_basic_nack_t nack = {.delivery_tag = tag, .multiple = multiple, .requeue = requeue};
-	MqResult result = require_open(session, error);
+	MqResult          result = require_open(session, error);
 
 	if (result != MQ_OK)
 		return result;
@@ -240,7 +240,7 @@ mq_nack(MqSession *session, uint64_t tag, bool multiple, bool requeue, MqError *
 
 MqResult
 mq_queue_declare(MqSession *session, MqBytes queue, bool passive, const MqField *arguments,
-				 size_t argument_count, MqError *error)
+                 size_t argument_count, MqError *error)
 {
 	amqp_queue_declare_t declare = {
 		.queue = codec_bytes(queue),

@@ -42,7 +42,7 @@ mq_session_new(const MqSessionOptions *options)
 	}
 	session->options = *options;
 	snprintf(session->name, sizeof(session->name), "%s",
-			 options->name == NULL ? "pg_outbox" : options->name);
+	         options->name == NULL ? "pg_outbox" : options->name);
 	session->options.name = session->name;
 	init_amqp_pool(&session->pool, POOL_PAGE_BYTES);
 	return session;
@@ -90,13 +90,14 @@ session_put(MqSession *session, MqError *error)
 		session->sent_something = true;
 	else
 		mq_error_set(error, result,
-					 result == MQ_FULL ? "the output buffer is full" : "could not buffer what is to be sent");
+		             result == MQ_FULL ? "the output buffer is full"
+		                               : "could not buffer what is to be sent");
 	return result;
 }
 
 MqResult
 session_put_method(MqSession *session, uint16_t channel, amqp_method_number_t id, void *method,
-				   MqError *error)
+                   MqError *error)
 {
 	MqResult result;
 
@@ -179,7 +180,7 @@ read_input(MqSession *session, int64_t now_us)
 			return;
 		}
 		size = stream_read(session->stream, session->input.data + session->input.size, READ_BYTES,
-						   &error);
+		                   &error);
 		if (size > 0)
 		{
 			session->input.size += (size_t) size;
@@ -197,13 +198,13 @@ check_limits(MqSession *session, int64_t now_us)
 {
 	if (session->phase < SESSION_OPEN && now_us >= session->login_limit_at_us)
 		session_lose(session, 0, "the broker did not finish the login within %d s",
-					 LOGIN_LIMIT_US / 1000000);
+		             LOGIN_LIMIT_US / 1000000);
 	else if (session->request_since_us != 0 &&
-			 now_us >= session->request_since_us + REQUEST_LIMIT_US)
+	         now_us >= session->request_since_us + REQUEST_LIMIT_US)
 		session_lose(session, 0, "the broker did not answer a request within %d s",
-					 REQUEST_LIMIT_US / 1000000);
+		             REQUEST_LIMIT_US / 1000000);
 	else if (session->heartbeat_us > 0 && session->reading &&
-			 now_us >= session->last_received_us + 2 * session->heartbeat_us)
+	         now_us >= session->last_received_us + 2 * session->heartbeat_us)
 		session_lose(session, 0, "the broker was silent for two heartbeats");
 }
 
@@ -211,7 +212,7 @@ static void
 keep_time(MqSession *session, int64_t now_us)
 {
 	if (session->heartbeat_us > 0 && !session->sent_something &&
-		now_us >= session->last_sent_us + session->heartbeat_us / 2)
+	    now_us >= session->last_sent_us + session->heartbeat_us / 2)
 	{
 		session->scratch.size = 0;
 		if (codec_append_heartbeat(&session->scratch) == MQ_OK)
@@ -257,7 +258,7 @@ mq_session_flush(MqSession *session)
 	MqError error;
 
 	if (session->phase > SESSION_CONNECTING && !session->lost &&
-		stream_step(session->stream, 0, &error) != MQ_OK)
+	    stream_step(session->stream, 0, &error) != MQ_OK)
 		session_lose(session, 0, "%s", error.text);
 }
 
@@ -310,8 +311,8 @@ mq_session_due_us(const MqSession *session)
 		return STREAM_NEVER;
 	/* Something waits to be taken by mq_session_next, or to be noticed by the next step. */
 	if (session->lost || session->sent_something ||
-		(session->reading && stream_has_pending(session->stream)) ||
-		(session->requests > 0) != (session->request_since_us > 0))
+	    (session->reading && stream_has_pending(session->stream)) ||
+	    (session->requests > 0) != (session->request_since_us > 0))
 		return 0;
 	if (session->phase < SESSION_OPEN)
 		due = min_us(due, session->login_limit_at_us);
@@ -345,7 +346,7 @@ mq_session_close(MqSession *session)
 
 	/* What does not fit into the socket now is not waited for: a blocked broker reads nothing. */
 	if (session->phase >= SESSION_OPEN && !session->lost &&
-		session_put_method(session, 0, AMQP_CONNECTION_CLOSE_METHOD, &close, NULL) == MQ_OK)
+	    session_put_method(session, 0, AMQP_CONNECTION_CLOSE_METHOD, &close, NULL) == MQ_OK)
 		stream_step(session->stream, 0, NULL);
 	stream_close(session->stream);
 	session->lost = false;

@@ -38,21 +38,21 @@ typedef struct MqSession MqSession;
 
 typedef struct MqSessionOptions
 {
-	const char *name;                 /* connection_name shown in the management UI; copied */
-	size_t      output_limit_bytes;   /* see stream_put; 0: 4 MB */
-	size_t      max_body_bytes;       /* larger bodies of deliveries are skipped, see body_skipped */
+	const char *name;               /* connection_name shown in the management UI; copied */
+	size_t      output_limit_bytes; /* see stream_put; 0: 4 MB */
+	size_t      max_body_bytes;     /* larger bodies of deliveries are skipped, see body_skipped */
 } MqSessionOptions;
 
 typedef enum MqEventKind
 {
-	MQ_EVENT_OPEN,           /* logged in, channel open */
-	MQ_EVENT_REPLY,          /* answer to a request: method */
-	MQ_EVENT_ACK,            /* basic.ack of the broker: tag, multiple */
-	MQ_EVENT_NACK,           /* basic.nack of the broker: tag, multiple */
-	MQ_EVENT_RETURN,         /* reply_code, text, exchange, routing_key, headers; comes before its ack */
-	MQ_EVENT_DELIVER,        /* tag, redelivered, exchange, routing_key, headers, body */
-	MQ_EVENT_CANCEL,         /* the broker cancelled our consumer (queue deleted, leader lost) */
-	MQ_EVENT_BLOCKED,        /* resource alarm: text; publish nothing */
+	MQ_EVENT_OPEN,    /* logged in, channel open */
+	MQ_EVENT_REPLY,   /* answer to a request: method */
+	MQ_EVENT_ACK,     /* basic.ack of the broker: tag, multiple */
+	MQ_EVENT_NACK,    /* basic.nack of the broker: tag, multiple */
+	MQ_EVENT_RETURN,  /* reply_code, text, exchange, routing_key, headers; comes before its ack */
+	MQ_EVENT_DELIVER, /* tag, redelivered, exchange, routing_key, headers, body */
+	MQ_EVENT_CANCEL,  /* the broker cancelled our consumer (queue deleted, leader lost) */
+	MQ_EVENT_BLOCKED, /* resource alarm: text; publish nothing */
 	MQ_EVENT_UNBLOCKED,
 	MQ_EVENT_CHANNEL_CLOSED, /* reply_code, text */
 	MQ_EVENT_LOST            /* reply_code where the broker gave one, text */
@@ -62,14 +62,14 @@ typedef enum MqEventKind
 typedef struct MqEvent
 {
 	MqEventKind kind;
-	uint32_t    method;     /* REPLY: one of MQ_*_OK; CHANNEL_CLOSED: what the broker would not do, or 0 */
-	uint64_t    tag;
-	bool        multiple;
-	bool        redelivered;
-	bool        body_skipped; /* DELIVER: larger than max_body_bytes, body is empty */
-	uint64_t    body_bytes;   /* DELIVER: announced size */
-	int         reply_code;
-	const char *text;       /* NUL-terminated, printable */
+	uint32_t method; /* REPLY: one of MQ_*_OK; CHANNEL_CLOSED: what the broker would not do, or 0 */
+	uint64_t tag;
+	bool     multiple;
+	bool     redelivered;
+	bool     body_skipped; /* DELIVER: larger than max_body_bytes, body is empty */
+	uint64_t body_bytes;   /* DELIVER: announced size */
+	int      reply_code;
+	const char *text; /* NUL-terminated, printable */
 	MqBytes     exchange, routing_key;
 	MqBytes     body;
 	MqBytes     raw_properties; /* as received: what mq_publish_raw and mq_event_* take */
@@ -110,10 +110,10 @@ void mq_session_flush(MqSession *session);
 /* Takes the next event; false: none is waiting. */
 bool mq_session_next(MqSession *session, MqEvent *event);
 
-bool     mq_session_is_open(const MqSession *session); /* logged in, channel open */
+bool     mq_session_is_open(const MqSession *session);   /* logged in, channel open */
 bool     mq_session_is_closed(const MqSession *session); /* no connection, none under way */
 bool     mq_session_is_blocked(const MqSession *session);
-int      mq_session_fd(const MqSession *session); /* -1: none */
+int      mq_session_fd(const MqSession *session);    /* -1: none */
 unsigned mq_session_wants(const MqSession *session); /* STREAM_WANT_* */
 int64_t  mq_session_due_us(const MqSession *session);
 size_t   mq_session_unsent_bytes(const MqSession *session);
@@ -138,13 +138,13 @@ MqResult mq_properties_encode(const MqProperties *properties, MqBuffer *raw, MqE
 
 /* Publishes with properties that are encoded already: what is sent again is not encoded again. */
 MqResult mq_publish_encoded(MqSession *session, MqBytes exchange, MqBytes routing_key,
-							MqBytes raw_properties, MqBytes body, uint64_t *tag, MqError *error);
+                            MqBytes raw_properties, MqBytes body, uint64_t *tag, MqError *error);
 
 /* Publishes a body again with properties as received and one more string header (an older one of
  * that name is replaced; user_id is left out, the broker would refuse a foreign one); mandatory. */
 MqResult mq_publish_raw(MqSession *session, MqBytes exchange, MqBytes routing_key,
-						MqBytes raw_properties, const char *header_name, MqBytes header_value,
-						MqBytes body, uint64_t *tag, MqError *error);
+                        MqBytes raw_properties, const char *header_name, MqBytes header_value,
+                        MqBytes body, uint64_t *tag, MqError *error);
 
 MqResult mq_confirm_select(MqSession *session, MqError *error);
 MqResult mq_qos(MqSession *session, uint16_t prefetch, MqError *error);
@@ -155,8 +155,8 @@ MqResult mq_nack(MqSession *session, uint64_t tag, bool multiple, bool requeue, 
 
 /* passive: only look whether it is there; 404 closes the channel. arguments: x-... of the queue.
  * Declared durable. */
-MqResult mq_queue_declare(MqSession *session, MqBytes queue, bool passive,
-						  const MqField *arguments, size_t argument_count, MqError *error);
+MqResult mq_queue_declare(MqSession *session, MqBytes queue, bool passive, const MqField *arguments,
+                          size_t argument_count, MqError *error);
 MqResult mq_queue_bind(MqSession *session, MqBytes queue, MqBytes exchange, MqError *error);
 
 /* A durable fanout exchange. */

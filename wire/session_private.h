@@ -14,11 +14,11 @@
 
 typedef enum SessionPhase
 {
-	SESSION_CLOSED,     /* next: CONNECTING */
-	SESSION_CONNECTING, /* next: STARTING; any phase: CLOSED when lost */
-	SESSION_STARTING,   /* protocol header sent, waits for connection.start; next: TUNING */
-	SESSION_TUNING,     /* waits for connection.tune; next: OPENING */
-	SESSION_OPENING,    /* waits for connection.open-ok; next: CHANNEL_OPENING */
+	SESSION_CLOSED,          /* next: CONNECTING */
+	SESSION_CONNECTING,      /* next: STARTING; any phase: CLOSED when lost */
+	SESSION_STARTING,        /* protocol header sent, waits for connection.start; next: TUNING */
+	SESSION_TUNING,          /* waits for connection.tune; next: OPENING */
+	SESSION_OPENING,         /* waits for connection.open-ok; next: CHANNEL_OPENING */
 	SESSION_CHANNEL_OPENING, /* waits for channel.open-ok; next: OPEN */
 	SESSION_OPEN,            /* next: NO_CHANNEL */
 	SESSION_NO_CHANNEL       /* the broker closed the channel; next: CHANNEL_OPENING */
@@ -46,7 +46,7 @@ struct MqSession
 	MqSessionOptions options;
 	char             name[128];
 	MqUrl            url;
-	TlsContext      *tls; /* borrowed; NULL: plain text only */
+	TlsContext      *tls;  /* borrowed; NULL: plain text only */
 	amqp_pool_t      pool; /* of one decoded or encoded method */
 
 	MqBuffer input;
@@ -54,8 +54,8 @@ struct MqSession
 	MqBuffer scratch;    /* what is being encoded */
 
 	uint32_t frame_max;
-	int64_t  heartbeat_us;     /* 0: off */
-	int64_t  last_sent_us;     /* at most one step late */
+	int64_t  heartbeat_us; /* 0: off */
+	int64_t  last_sent_us; /* at most one step late */
 	int64_t  last_received_us;
 	int64_t  login_limit_at_us;
 	int64_t  request_since_us; /* when the oldest unanswered request was noticed; 0: none */
@@ -66,8 +66,8 @@ struct MqSession
 
 	uint64_t next_tag;
 	Content  content;
-	char     text[512];  /* of the present event */
-	bool     lost;       /* MQ_EVENT_LOST is due once the input is decoded */
+	char     text[512]; /* of the present event */
+	bool     lost;      /* MQ_EVENT_LOST is due once the input is decoded */
 	MqError  lost_error;
 };
 
@@ -76,7 +76,7 @@ MqResult session_put(MqSession *session, MqError *error);
 
 /* Appends one method to the stream. */
 MqResult session_put_method(MqSession *session, uint16_t channel, amqp_method_number_t id,
-							void *method, MqError *error);
+                            void *method, MqError *error);
 
 /* Remembers why the connection ends and closes the socket. The first reason counts. */
 void session_lose(MqSession *session, int reply_code, const char *format, ...)

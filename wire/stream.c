@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #define RESOLVE_LOOK_US 5000
-#define TLS_READ_BYTES (16 * 1024) /* ciphertext at a time: about one record */
+#define TLS_READ_BYTES (16 * 1024)     /* ciphertext at a time: about one record */
 #define KEEP_BUFFER_BYTES (256 * 1024) /* a larger output buffer is given back once empty */
 
 /* What getaddrinfo_a reads and writes while it works: must stay where it is until it is done. */
@@ -90,7 +90,7 @@ lookup_free(Lookup *lookup)
 	if (lookup == NULL)
 		return true;
 	if (gai_error(&lookup->request) == EAI_INPROGRESS &&
-		gai_cancel(&lookup->request) == EAI_NOTCANCELED)
+	    gai_cancel(&lookup->request) == EAI_NOTCANCELED)
 		return false;
 	if (lookup->request.ar_result != NULL)
 		freeaddrinfo(lookup->request.ar_result);
@@ -170,7 +170,7 @@ connect_next(Stream *stream, MqError *error)
 		{
 			setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 			if (connect(stream->fd, stream->address->ai_addr, stream->address->ai_addrlen) == 0 ||
-				errno == EINPROGRESS)
+			    errno == EINPROGRESS)
 			{
 				stream->state = STREAM_CONNECTING;
 				return MQ_OK;
@@ -246,7 +246,7 @@ lookup_start(Stream *stream, const char *host, const char *service, int64_t now_
 
 MqResult
 stream_connect(Stream *stream, const char *host, uint16_t port, int64_t now_us, int64_t limit_us,
-			   MqError *error)
+               MqError *error)
 {
 	char service[8];
 
@@ -263,7 +263,7 @@ stream_connect(Stream *stream, const char *host, uint16_t port, int64_t now_us, 
 
 MqResult
 stream_connect_unix(Stream *stream, const char *path, int64_t now_us, int64_t limit_us,
-					MqError *error)
+                    MqError *error)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
@@ -300,9 +300,9 @@ static MqResult
 connect_look(Stream *stream, MqError *error)
 {
 	struct sockaddr_storage peer;
-	socklen_t size = sizeof(peer);
-	int       so_error = 0;
-	socklen_t so_size = sizeof(so_error);
+	socklen_t               size = sizeof(peer);
+	int                     so_error = 0;
+	socklen_t               so_size = sizeof(so_error);
 
 	getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &so_error, &so_size);
 	if (so_error == 0)
@@ -325,7 +325,7 @@ flush_output(Stream *stream, MqError *error)
 	while (stream->output_sent < stream->output.size)
 	{
 		ssize_t sent = send(stream->fd, stream->output.data + stream->output_sent,
-							stream->output.size - stream->output_sent, MSG_NOSIGNAL);
+		                    stream->output.size - stream->output_sent, MSG_NOSIGNAL);
 
 		if (sent < 0)
 		{
@@ -358,7 +358,7 @@ receive(Stream *stream, void *buffer, size_t size, MqError *error)
 	if (received < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return 0;
 	stream_lose(stream, error, "lost the connection to",
-				received == 0 ? "closed by the peer" : strerror(errno));
+	            received == 0 ? "closed by the peer" : strerror(errno));
 	return -1;
 }
 
@@ -439,7 +439,7 @@ stream_step(Stream *stream, int64_t now_us, MqError *error)
 	if (stream->state == STREAM_OPEN)
 		result = flush_output(stream, error);
 	if (stream->state != STREAM_CLOSED && stream->state != STREAM_OPEN &&
-		now_us >= stream->limit_at_us)
+	    now_us >= stream->limit_at_us)
 		result = stream_lose(stream, error, "could not connect to", "timed out");
 	return result;
 }
@@ -477,7 +477,7 @@ stream_read(Stream *stream, void *buffer, size_t size, MqError *error)
 	if (stream->state != STREAM_OPEN)
 		return 0;
 	return stream->tls == NULL ? receive(stream, buffer, size, error)
-							   : read_tls(stream, buffer, size, error);
+	                           : read_tls(stream, buffer, size, error);
 }
 
 bool

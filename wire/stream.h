@@ -57,11 +57,11 @@ void stream_set_tls(Stream *stream, TlsContext *context);
  * limit_us: for resolving, connecting and the TLS handshake together. MQ_OK: under way, see stream_state; MQ_LOST or
  * MQ_NOMEM: *error says why. */
 MqResult stream_connect(Stream *stream, const char *host, uint16_t port, int64_t now_us,
-						int64_t limit_us, MqError *error);
+                        int64_t limit_us, MqError *error);
 
 /* The same for a unix socket at path. */
 MqResult stream_connect_unix(Stream *stream, const char *path, int64_t now_us, int64_t limit_us,
-							 MqError *error);
+                             MqError *error);
 
 /* Moves resolving and connecting on and writes out what is buffered, as far as goes without
  * waiting. MQ_OK, or MQ_LOST with the stream closed. */

@@ -32,8 +32,8 @@ static const char *
 reason(void)
 {
 	unsigned long error = ERR_peek_error();
-	const char   *text = ERR_SYSTEM_ERROR(error) ? strerror(ERR_GET_REASON(error))
-												 : ERR_reason_error_string(error);
+	const char   *text =
+        ERR_SYSTEM_ERROR(error) ? strerror(ERR_GET_REASON(error)) : ERR_reason_error_string(error);
 
 	return text == NULL ? "unknown error" : text;
 }
@@ -43,9 +43,9 @@ load_authorities(SSL_CTX *context, const char *ca, MqError *error)
 {
 	if (!is_set(ca))
 		return SSL_CTX_set_default_verify_paths(context) == 1
-				   ? MQ_OK
-				   : mq_error_set(error, MQ_INVALID, "the system's certificate authorities: %s",
-								  reason());
+		           ? MQ_OK
+		           : mq_error_set(error, MQ_INVALID, "the system's certificate authorities: %s",
+		                          reason());
 	if (SSL_CTX_load_verify_locations(context, ca, NULL) != 1)
 		return mq_error_set(error, MQ_INVALID, "CA file \"%s\": %s", ca, reason());
 	return MQ_OK;
@@ -57,15 +57,16 @@ load_certificate(SSL_CTX *context, const char *cert, const char *key, MqError *e
 	const char *key_file = is_set(key) ? key : cert;
 
 	if (!is_set(cert))
-		return is_set(key) ? mq_error_set(error, MQ_INVALID, "a key file without a certificate file")
-						   : MQ_OK;
+		return is_set(key)
+		           ? mq_error_set(error, MQ_INVALID, "a key file without a certificate file")
+		           : MQ_OK;
 	if (SSL_CTX_use_certificate_chain_file(context, cert) != 1)
 		return mq_error_set(error, MQ_INVALID, "certificate file \"%s\": %s", cert, reason());
 	if (SSL_CTX_use_PrivateKey_file(context, key_file, SSL_FILETYPE_PEM) != 1)
 		return mq_error_set(error, MQ_INVALID, "key file \"%s\": %s", key_file, reason());
 	if (SSL_CTX_check_private_key(context) != 1)
-		return mq_error_set(error, MQ_INVALID, "key file \"%s\" does not fit certificate file \"%s\"",
-							key_file, cert);
+		return mq_error_set(error, MQ_INVALID,
+		                    "key file \"%s\" does not fit certificate file \"%s\"", key_file, cert);
 	return MQ_OK;
 }
 
@@ -96,7 +97,7 @@ tls_context_new(const char *ca, const char *cert, const char *key, MqError *erro
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_default_passwd_cb(context, no_passphrase);
 	if (load_authorities(context, ca, error) == MQ_OK &&
-		load_certificate(context, cert, key, error) == MQ_OK)
+	    load_certificate(context, cert, key, error) == MQ_OK)
 		return (TlsContext *) context;
 	SSL_CTX_free(context);
 	return NULL;
@@ -138,7 +139,7 @@ tls_channel_new(TlsContext *context, const char *host)
 	channel->in = BIO_new(BIO_s_mem());
 	channel->out = BIO_new(BIO_s_mem());
 	if (channel->ssl == NULL || channel->in == NULL || channel->out == NULL ||
-		!expect_host(channel->ssl, host))
+	    !expect_host(channel->ssl, host))
 	{
 		SSL_free(channel->ssl);
 		BIO_free(channel->in);
@@ -168,7 +169,7 @@ tls_feed(TlsChannel *channel, const void *data, size_t size)
 	size_t written;
 
 	return BIO_write_ex(channel->in, data, size, &written) == 1 && written == size ? MQ_OK
-																					 : MQ_NOMEM;
+	                                                                               : MQ_NOMEM;
 }
 
 MqResult
@@ -180,7 +181,7 @@ tls_drain(TlsChannel *channel, MqBuffer *out)
 	if (size == 0)
 		return MQ_OK;
 	if (mq_buffer_reserve(out, size) != MQ_OK ||
-		BIO_read_ex(channel->out, out->data + out->size, size, &got) != 1)
+	    BIO_read_ex(channel->out, out->data + out->size, size, &got) != 1)
 		return MQ_NOMEM;
 	out->size += got;
 	return MQ_OK;
@@ -202,7 +203,7 @@ explain(const TlsChannel *channel, int result, MqError *error)
 	}
 	if (verified != X509_V_OK)
 		return mq_error_set(error, MQ_LOST, "TLS: the peer's certificate is not accepted: %s",
-							X509_verify_cert_error_string(verified));
+		                    X509_verify_cert_error_string(verified));
 	return mq_error_set(error, MQ_LOST, "TLS: %s", reason());
 }
 

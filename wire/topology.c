@@ -33,7 +33,7 @@ declare_queue(const Topology *topology, MqSession *session, MqError *error)
 	snprintf(dead, sizeof(dead), "%s" MQ_DEAD_SUFFIX, topology->queue);
 	arguments[2].value.string = mq_bytes_of(dead);
 	return mq_queue_declare(session, mq_bytes_of(is_dead ? dead : topology->queue),
-							!topology->declaring, arguments, count, error);
+	                        !topology->declaring, arguments, count, error);
 }
 
 /* The request of a step other than the last. */
@@ -47,10 +47,10 @@ send_declaration(const Topology *topology, MqSession *session, MqError *error)
 		return declare_queue(topology, session, error);
 	case STEP_EXCHANGE:
 		return mq_exchange_declare(session, mq_bytes_of(topology->exchange), !topology->declaring,
-								   error);
+		                           error);
 	case STEP_BIND:
-		return mq_queue_bind(session, mq_bytes_of(topology->queue),
-							 mq_bytes_of(topology->exchange), error);
+		return mq_queue_bind(session, mq_bytes_of(topology->queue), mq_bytes_of(topology->exchange),
+		                     error);
 	case STEP_DONE:
 		break;
 	}

@@ -48,6 +48,6 @@ MqResult topology_declare(const Topology *topology, MqSession *session, int *cou
 
 /* Takes every event of the session until READY or FAILED (MQ_EVENT_LOST: the caller's). */
 TopologyState topology_event(Topology *topology, MqSession *session, const MqEvent *event,
-							 MqError *error);
+                             MqError *error);
 
 #endif

@@ -105,7 +105,7 @@ split(MqBytes text, UrlParts *parts, MqError *error)
 {
 	split_list(text, parts);
 	return split_host(parts->authority.data, parts->authority.data + parts->authority.size, parts,
-					  error);
+	                  error);
 }
 
 /* Percent-decodes into out; what names the part in errors. */
@@ -123,8 +123,9 @@ decode(MqBytes text, const char *what, char *out, size_t size, MqError *error)
 			char digits[3] = {0};
 
 			if (i + 2 >= text.size || !isxdigit((unsigned char) text.data[i + 1]) ||
-				!isxdigit((unsigned char) text.data[i + 2]))
-				return mq_error_set(error, MQ_INVALID, "URL: broken percent escape in the %s", what);
+			    !isxdigit((unsigned char) text.data[i + 2]))
+				return mq_error_set(error, MQ_INVALID, "URL: broken percent escape in the %s",
+				                    what);
 			memcpy(digits, text.data + i + 1, 2);
 			c = (unsigned char) strtol(digits, NULL, 16);
 			i += 2;
@@ -133,7 +134,7 @@ decode(MqBytes text, const char *what, char *out, size_t size, MqError *error)
 			return mq_error_set(error, MQ_INVALID, "URL: zero byte in the %s", what);
 		if (length + 1 >= size)
 			return mq_error_set(error, MQ_INVALID, "URL: the %s is longer than %zu bytes", what,
-								size - 1);
+			                    size - 1);
 		out[length++] = (char) c;
 	}
 	out[length] = '\0';
@@ -162,7 +163,7 @@ number(MqBytes text, const char *what, int low, int high, int *value, MqError *e
 
 static MqResult
 decode_host_port(const UrlParts *parts, char *host, size_t host_size, uint16_t *port,
-				 MqError *error)
+                 MqError *error)
 {
 	int value = *port;
 
@@ -176,7 +177,7 @@ decode_host_port(const UrlParts *parts, char *host, size_t host_size, uint16_t *
 
 static MqResult
 decode_user(const UrlParts *parts, char *user, size_t user_size, char *password,
-			size_t password_size, MqError *error)
+            size_t password_size, MqError *error)
 {
 	if (parts->user.data != NULL && decode(parts->user, "user", user, user_size, error) != MQ_OK)
 		return MQ_INVALID;
@@ -225,13 +226,13 @@ decode_amqp_option(MqBytes option, MqUrl *url, MqError *error)
 		return number(value, "heartbeat", 0, 3600, &url->heartbeat_s, error);
 	if (!is_option(option, "auth_mechanism", &value))
 		return mq_error_set(error, MQ_INVALID,
-							"URL: the options after \"?\" are heartbeat= and auth_mechanism=");
+		                    "URL: the options after \"?\" are heartbeat= and auth_mechanism=");
 	url->external = is_word(value, "external");
 	if (!url->external && !is_word(value, "plain"))
 		return mq_error_set(error, MQ_INVALID, "URL: auth_mechanism must be plain or external");
 	if (url->external && !url->tls)
 		return mq_error_set(error, MQ_INVALID,
-							"URL: auth_mechanism=external needs amqps:// and a client certificate");
+		                    "URL: auth_mechanism=external needs amqps:// and a client certificate");
 	return MQ_OK;
 }
 
@@ -278,11 +279,11 @@ amqp_parse(MqBytes text, MqUrl *url, MqError *error)
 	UrlParts parts;
 
 	*url = (MqUrl){.host = "localhost",
-				   .port = 5672,
-				   .user = "guest",
-				   .password = "guest",
-				   .vhost = "/",
-				   .heartbeat_s = 10};
+	               .port = 5672,
+	               .user = "guest",
+	               .password = "guest",
+	               .vhost = "/",
+	               .heartbeat_s = 10};
 	if (skip_scheme(&text, "amqps://"))
 	{
 		url->tls = true;
@@ -291,14 +292,15 @@ amqp_parse(MqBytes text, MqUrl *url, MqError *error)
 	else if (!skip_scheme(&text, "amqp://"))
 		return mq_error_set(error, MQ_INVALID, "URL: must begin with amqp:// or amqps://");
 	if (split(text, &parts, error) != MQ_OK ||
-		decode_host_port(&parts, url->host, sizeof(url->host), &url->port, error) != MQ_OK ||
-		decode_user(&parts, url->user, sizeof(url->user), url->password, sizeof(url->password),
-					error) != MQ_OK)
+	    decode_host_port(&parts, url->host, sizeof(url->host), &url->port, error) != MQ_OK ||
+	    decode_user(&parts, url->user, sizeof(url->user), url->password, sizeof(url->password),
+	                error) != MQ_OK)
 		return MQ_INVALID;
 	if (parts.path.size > 0)
 	{
 		if (find(parts.path.data, parts.path.data + parts.path.size, '/') != NULL)
-			return mq_error_set(error, MQ_INVALID, "URL: a \"/\" in the vhost must be written %%2f");
+			return mq_error_set(error, MQ_INVALID,
+			                    "URL: a \"/\" in the vhost must be written %%2f");
 		if (decode(parts.path, "vhost", url->vhost, sizeof(url->vhost), error) != MQ_OK)
 			return MQ_INVALID;
 	}
@@ -345,12 +347,12 @@ redis_unix_parse(MqBytes text, RedisUrl *url, MqError *error)
 	UrlParts parts;
 
 	if (split(text, &parts, error) != MQ_OK ||
-		decode_user(&parts, url->user, sizeof(url->user), url->password, sizeof(url->password),
-					error) != MQ_OK)
+	    decode_user(&parts, url->user, sizeof(url->user), url->password, sizeof(url->password),
+	                error) != MQ_OK)
 		return MQ_INVALID;
 	if (parts.host.size > 0 || parts.port.data != NULL || parts.path.size == 0)
 		return mq_error_set(error, MQ_INVALID,
-							"URL: redis+unix:// needs an absolute path and no host");
+		                    "URL: redis+unix:// needs an absolute path and no host");
 	url->path[0] = '/';
 	if (decode(parts.path, "path", url->path + 1, sizeof(url->path) - 1, error) != MQ_OK)
 		return MQ_INVALID;
@@ -368,7 +370,7 @@ decode_host(MqBytes text, RedisUrl *url, uint16_t default_port, MqError *error)
 		return mq_error_set(error, MQ_INVALID, "URL: more than %d hosts", REDIS_MAX_HOSTS);
 	*host = (RedisHost){.host = "localhost", .port = default_port};
 	if (split_host(text.data, text.data + text.size, &parts, error) != MQ_OK ||
-		decode_host_port(&parts, host->host, sizeof(host->host), &host->port, error) != MQ_OK)
+	    decode_host_port(&parts, host->host, sizeof(host->host), &host->port, error) != MQ_OK)
 		return MQ_INVALID;
 	url->host_count++;
 	return MQ_OK;
@@ -393,7 +395,7 @@ decode_hosts(const UrlParts *parts, RedisUrl *url, uint16_t default_port, MqErro
 	memcpy(url->host, url->hosts[0].host, sizeof(url->host));
 	url->port = url->hosts[0].port;
 	return decode_user(parts, url->user, sizeof(url->user), url->password, sizeof(url->password),
-					   error);
+	                   error);
 }
 
 static MqResult
@@ -404,9 +406,9 @@ redis_cluster_parse(MqBytes text, RedisUrl *url, MqError *error)
 	url->kind = REDIS_CLUSTER;
 	split_list(text, &parts);
 	if ((parts.path.size > 0 && !mq_bytes_equal(parts.path, mq_bytes_of("0"))) ||
-		parts.query.size > 0)
+	    parts.query.size > 0)
 		return mq_error_set(error, MQ_INVALID,
-							"URL: a cluster has database 0 only, and no options");
+		                    "URL: a cluster has database 0 only, and no options");
 	return decode_hosts(&parts, url, 6379, error);
 }
 
@@ -420,13 +422,14 @@ decode_sentinel_query(MqBytes query, RedisUrl *url, MqError *error)
 	{
 		if (is_option(option, "sentinel_user", &value))
 			result = decode(value, "user of Sentinel", url->sentinel_user,
-							sizeof(url->sentinel_user), error);
+			                sizeof(url->sentinel_user), error);
 		else if (is_option(option, "sentinel_password", &value))
 			result = decode(value, "password of Sentinel", url->sentinel_password,
-							sizeof(url->sentinel_password), error);
+			                sizeof(url->sentinel_password), error);
 		else
-			return mq_error_set(error, MQ_INVALID, "URL: the options after \"?\" are "
-												   "sentinel_user= and sentinel_password=");
+			return mq_error_set(error, MQ_INVALID,
+			                    "URL: the options after \"?\" are "
+			                    "sentinel_user= and sentinel_password=");
 	}
 	return result;
 }
@@ -441,13 +444,14 @@ redis_sentinel_parse(MqBytes text, RedisUrl *url, MqError *error)
 	url->kind = REDIS_SENTINEL;
 	split_list(text, &parts);
 	if (!next_piece(&parts.path, '/', &master) || master.size == 0)
-		return mq_error_set(error, MQ_INVALID,
-							"URL: the name of the master must follow the Sentinels: host:26379/name");
+		return mq_error_set(
+			error, MQ_INVALID,
+			"URL: the name of the master must follow the Sentinels: host:26379/name");
 	if (decode(master, "name of the master", url->master, sizeof(url->master), error) != MQ_OK ||
-		decode_hosts(&parts, url, 26379, error) != MQ_OK)
+	    decode_hosts(&parts, url, 26379, error) != MQ_OK)
 		return MQ_INVALID;
 	if (parts.path.size > 0 &&
-		number(parts.path, "database", 0, 1000000, &url->database, error) != MQ_OK)
+	    number(parts.path, "database", 0, 1000000, &url->database, error) != MQ_OK)
 		return MQ_INVALID;
 	return decode_sentinel_query(parts.query, url, error);
 }
@@ -474,15 +478,15 @@ redis_url_parse(const char *text, RedisUrl *url, MqError *error)
 		return redis_cluster_parse(rest, url, error);
 	if (!skip_scheme_tls(&rest, "redis://", "rediss://", &url->tls))
 		return mq_error_set(error, MQ_INVALID,
-							"URL: must begin with redis://, rediss://, redis+unix://, "
-							"redis+sentinel:// or redis+cluster://");
+		                    "URL: must begin with redis://, rediss://, redis+unix://, "
+		                    "redis+sentinel:// or redis+cluster://");
 	if (split(rest, &parts, error) != MQ_OK ||
-		decode_host_port(&parts, url->host, sizeof(url->host), &url->port, error) != MQ_OK ||
-		decode_user(&parts, url->user, sizeof(url->user), url->password, sizeof(url->password),
-					error) != MQ_OK)
+	    decode_host_port(&parts, url->host, sizeof(url->host), &url->port, error) != MQ_OK ||
+	    decode_user(&parts, url->user, sizeof(url->user), url->password, sizeof(url->password),
+	                error) != MQ_OK)
 		return MQ_INVALID;
 	if (parts.path.size > 0 &&
-		number(parts.path, "database", 0, 1000000, &url->database, error) != MQ_OK)
+	    number(parts.path, "database", 0, 1000000, &url->database, error) != MQ_OK)
 		return MQ_INVALID;
 	return decode_redis_query(parts.query, url, error);
 }
@@ -493,7 +497,7 @@ mq_url_describe(const MqUrl *url, char *out, size_t size)
 	bool v6 = strchr(url->host, ':') != NULL;
 
 	snprintf(out, size, v6 ? "[%s]:%u/%s" : "%s:%u/%s", url->host, (unsigned) url->port,
-			 strcmp(url->vhost, "/") == 0 ? "" : url->vhost);
+	         strcmp(url->vhost, "/") == 0 ? "" : url->vhost);
 }
 
 /* "host:port", or "[v6]:port"; cut to size. Returns how many bytes were written. */

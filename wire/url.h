@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MQ_MAX_URLS 16 /* brokers of one cluster, caches of one worker */
+#define MQ_MAX_URLS 16     /* brokers of one cluster, caches of one worker */
 #define REDIS_MAX_HOSTS 16 /* named in one URL */
 
 typedef struct MqUrl

@@ -112,7 +112,7 @@ answer_look(Answer *answer, int64_t now_us)
 		view.age_us = now_us > shown->at_us ? now_us - shown->at_us : 0;
 	}
 	if ((view.kind == ANSWER_GOOD && view.age_us > SILENT_US) ||
-		(view.kind == ANSWER_NONE && now_us > answer->began_us + SILENT_US))
+	    (view.kind == ANSWER_NONE && now_us > answer->began_us + SILENT_US))
 	{
 		view.kind = ANSWER_AWAY;
 		view.reason = "no answer";

@@ -18,7 +18,7 @@ typedef struct Answer Answer;
 
 typedef enum AnswerKind
 {
-	ANSWER_NONE,    /* none yet, since somebody looks */
+	ANSWER_NONE, /* none yet, since somebody looks */
 	ANSWER_GOOD,
 	ANSWER_REFUSED, /* by the server: no right, no such function */
 	ANSWER_AWAY     /* no server, or one that does not answer */

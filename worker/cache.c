@@ -173,7 +173,8 @@ static void
 take_reply(Cache *cache, const struct redisReply *reply)
 {
 	char            error[CACHE_PROBLEM_BYTES];
-	DeletionVerdict verdict = deletion_reply(cache->deletion, DELETION_NODE, reply, cache->now_us, error);
+	DeletionVerdict verdict =
+		deletion_reply(cache->deletion, DELETION_NODE, reply, cache->now_us, error);
 
 	if (verdict == DELETION_DONE)
 	{
@@ -248,7 +249,7 @@ const char *
 cache_scan_problem(const Cache *cache)
 {
 	return cache->cluster != NULL ? cluster_scan_problem(cache->cluster)
-								  : deletion_scan_problem(cache->deletion);
+	                              : deletion_scan_problem(cache->deletion);
 }
 
 const char *

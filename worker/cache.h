@@ -36,7 +36,7 @@ typedef struct Cache Cache;
 
 typedef enum CacheHealth
 {
-	CACHE_AWAY,  /* nothing can be deleted */
+	CACHE_AWAY,   /* nothing can be deleted */
 	CACHE_PARTLY, /* some keys cannot be */
 	CACHE_WORKS
 } CacheHealth;

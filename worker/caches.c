@@ -226,7 +226,7 @@ caches_health(const Caches *caches)
 /* The first text of theirs that is not empty. */
 static const char *
 first_problem(const Caches *caches, const char *(*problem)(const Cache *),
-			  char out[NAMED_PROBLEM_BYTES])
+              char          out[NAMED_PROBLEM_BYTES])
 {
 	for (int i = 0; i < caches->count; i++)
 	{
@@ -272,7 +272,7 @@ caches_name(Caches *caches)
 
 	for (int i = 0; i < caches->count && used < NAME_BYTES; i++)
 		used += (size_t) snprintf(caches->name + used, NAME_BYTES - used, "%s%s",
-								  i == 0 ? "" : ", ", cache_name(caches->caches[i]));
+		                          i == 0 ? "" : ", ", cache_name(caches->caches[i]));
 	return caches->name;
 }
 

@@ -83,12 +83,10 @@ check_broker(const WorkerConfig *config)
 static bool
 check_cache(const WorkerConfig *config, const RedisUrl *url)
 {
-	CacheOptions options = {.url = url,
-							.certificates = config->redis_certificates,
-							.key_prefix = "",
-							.seed = 1};
-	Cache       *cache = cache_new(&options);
-	bool         works;
+	CacheOptions options = {
+		.url = url, .certificates = config->redis_certificates, .key_prefix = "", .seed = 1};
+	Cache *cache = cache_new(&options);
+	bool   works;
 
 	if (cache == NULL)
 	{

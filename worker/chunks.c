@@ -13,7 +13,8 @@
 #define MERGE_FIRST_SLOTS 1024
 #define MERGE_KEEP_SLOTS 32768 /* a larger table is given back once empty */
 #define VERB "$6\r\nUNLINK\r\n"
-#define HEAD_BYTES (RESP_NUMBER_BYTES + sizeof(VERB) - 1) /* kept free for one command's beginning */
+#define HEAD_BYTES                                                                                 \
+	(RESP_NUMBER_BYTES + sizeof(VERB) - 1) /* kept free for one command's beginning */
 #define ONE_KEY "*2\r\n" VERB
 #define ASK_ONE_KEY "*1\r\n$6\r\nASKING\r\n" ONE_KEY
 
@@ -62,8 +63,7 @@ chunk_release(ChunkQueue *queue, Chunk *chunk)
 	if (chunk == NULL)
 		return;
 	waiters_forget(&chunk->waiters);
-	if (queue->spare_count >= CHUNKS_MAX_SPARE ||
-		chunk->bytes.capacity > 2 * CHUNK_BYTES)
+	if (queue->spare_count >= CHUNKS_MAX_SPARE || chunk->bytes.capacity > 2 * CHUNK_BYTES)
 	{
 		chunk_free(chunk);
 		return;
@@ -119,8 +119,8 @@ chunk_list_release(ChunkList *list, ChunkQueue *queue)
 bool
 chunk_has_room(const Chunk *chunk, size_t size)
 {
-	return chunk->count == 0 || (chunk->count < CHUNK_KEYS &&
-								 chunk->bytes.size + size <= CHUNK_BYTES);
+	return chunk->count == 0 ||
+	       (chunk->count < CHUNK_KEYS && chunk->bytes.size + size <= CHUNK_BYTES);
 }
 
 /* What stands before the first key, or before each. */
@@ -182,7 +182,7 @@ chunk_commands(Chunk *chunk)
 	memcpy(verb, VERB, sizeof(VERB) - 1);
 	memcpy(verb - number_size, number, number_size);
 	return mq_bytes(verb - number_size,
-					(size_t) (chunk->bytes.data + chunk->bytes.size - (verb - number_size)));
+	                (size_t) (chunk->bytes.data + chunk->bytes.size - (verb - number_size)));
 }
 
 size_t
@@ -337,7 +337,7 @@ is_same_key(const MergeSlot *slot, MqBytes prefix, MqBytes key)
 	MqBytes stored = chunk_key(slot->chunk, slot->index);
 
 	return stored.size == prefix.size + key.size &&
-		   memcmp(stored.data + prefix.size, key.data, key.size) == 0;
+	       memcmp(stored.data + prefix.size, key.data, key.size) == 0;
 }
 
 static const MergeSlot *
@@ -403,7 +403,7 @@ chunks_add_moved(ChunkQueue *queue, ChunkForm form, int hops, MqBytes key)
 	size_t before;
 
 	if (chunk == NULL || chunk->seq != 0 || chunk->form != form || chunk->hops != hops ||
-		!chunk_has_room(chunk, key.size))
+	    !chunk_has_room(chunk, key.size))
 	{
 		chunk = chunk_get(queue);
 		if (chunk == NULL)

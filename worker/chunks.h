@@ -103,7 +103,7 @@ bool chunk_append(Chunk *chunk, MqBytes prefix, MqBytes key);
 
 void   chunk_list_append(ChunkList *list, Chunk *chunk);
 void   chunk_list_prepend(ChunkList *list, Chunk *chunk);
-Chunk *chunk_list_take(ChunkList *list); /* the first one; NULL: none */
+Chunk *chunk_list_take(ChunkList *list);                       /* the first one; NULL: none */
 void   chunk_list_release(ChunkList *list, ChunkQueue *queue); /* all of them */
 
 MqBytes chunk_key(const Chunk *chunk, size_t i);

@@ -22,7 +22,7 @@ inherit_refutation(Claims *claims, Claim *claim)
 		const Claim *other = &claims->claims[i];
 
 		if (other != claim && other->state > CLAIM_OPEN && other->epoch == claim->epoch &&
-			same_master(&other->master, &claim->master))
+		    same_master(&other->master, &claim->master))
 		{
 			claim->state = other->state;
 			claim->refuted_us = other->refuted_us;
@@ -38,7 +38,7 @@ claims_say(Claims *claims, int who, const char *host, uint16_t port, int64_t epo
 
 	snprintf(said.master.host, sizeof(said.master.host), "%s", host);
 	if (claim->state == CLAIM_NONE || claim->epoch != epoch ||
-		!same_master(&claim->master, &said.master))
+	    !same_master(&claim->master, &said.master))
 	{
 		*claim = said;
 		inherit_refutation(claims, claim);
@@ -69,7 +69,7 @@ latest_epoch(const Claims *claims, int64_t now_us, int64_t *epoch)
 		const Claim *claim = &claims->claims[i];
 
 		if (!is_fresh(claim, now_us) || claim->state == CLAIM_FALSE ||
-			(found && claim->epoch <= *epoch))
+		    (found && claim->epoch <= *epoch))
 			continue;
 		*epoch = claim->epoch;
 		found = true;
@@ -84,7 +84,7 @@ count_votes(const Claims *claims, const Claim *claim, int64_t now_us)
 
 	for (int i = 0; i < claims->count; i++)
 		if (is_fresh(&claims->claims[i], now_us) && claims->claims[i].epoch == claim->epoch &&
-			same_master(&claims->claims[i].master, &claim->master))
+		    same_master(&claims->claims[i].master, &claim->master))
 			votes++;
 	return votes;
 }
@@ -116,8 +116,8 @@ claims_choose(Claims *claims, int64_t now_us, bool *hopeful)
 		const Claim *claim = &claims->claims[i];
 
 		if (is_fresh(claim, now_us) &&
-			(all_false || (claim->epoch == epoch && claim->state != CLAIM_FALSE)) &&
-			is_better(claims, claim, best, now_us))
+		    (all_false || (claim->epoch == epoch && claim->state != CLAIM_FALSE)) &&
+		    is_better(claims, claim, best, now_us))
 			best = claim;
 	}
 	claims->chosen = best != NULL;
@@ -141,7 +141,7 @@ claims_is_outdated(Claims *claims, int64_t now_us)
 		const Claim *claim = &claims->claims[i];
 
 		if (is_fresh(claim, now_us) && claim->epoch == epoch &&
-			same_master(&claim->master, &claims->master))
+		    same_master(&claim->master, &claims->master))
 		{
 			claims->epoch = epoch;
 			return false;
@@ -158,7 +158,7 @@ mark_chosen(Claims *claims, ClaimState state, int64_t now_us)
 		Claim *claim = &claims->claims[i];
 
 		if (claim->state == CLAIM_NONE || claim->epoch != claims->epoch ||
-			!same_master(&claim->master, &claims->master))
+		    !same_master(&claim->master, &claims->master))
 			continue;
 		claim->state = state;
 		claim->refuted_us = now_us;
@@ -190,7 +190,7 @@ claims_who_says(const Claims *claims)
 {
 	for (int i = 0; i < claims->count; i++)
 		if (claims->claims[i].state != CLAIM_NONE &&
-			same_master(&claims->claims[i].master, &claims->master))
+		    same_master(&claims->claims[i].master, &claims->master))
 			return i;
 	return -1;
 }

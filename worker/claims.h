@@ -59,7 +59,7 @@ typedef struct Claims
 
 /* Sentinel number `who` names this master. */
 void claims_say(Claims *claims, int who, const char *host, uint16_t port, int64_t epoch,
-				int64_t now_us);
+                int64_t now_us);
 
 /* It names none. */
 void claims_withdraw(Claims *claims, int who);

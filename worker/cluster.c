@@ -20,13 +20,13 @@
 #define ASK_NODES "*2\r\n$7\r\nCLUSTER\r\n$5\r\nNODES\r\n"
 #define ASK_ROLE "*1\r\n$4\r\nROLE\r\n"
 #define ANSWER_LIMIT_US ((int64_t) 2000000)
-#define MAP_PAUSE_US ((int64_t) 100000)     /* the map is asked for no more often */
-#define MAP_PATIENCE_US ((int64_t) 500000)  /* then another node is asked for it */
-#define MAP_AGAIN_US ((int64_t) 250000)     /* while not all is well */
-#define SURVEY_PAUSE_US ((int64_t) 100000)  /* after one that led to nothing */
-#define KEEP_US ((int64_t) 10000000)        /* a node that is not in the map, after its last ASK */
+#define MAP_PAUSE_US ((int64_t) 100000)    /* the map is asked for no more often */
+#define MAP_PATIENCE_US ((int64_t) 500000) /* then another node is asked for it */
+#define MAP_AGAIN_US ((int64_t) 250000)    /* while not all is well */
+#define SURVEY_PAUSE_US ((int64_t) 100000) /* after one that led to nothing */
+#define KEEP_US ((int64_t) 10000000)       /* a node that is not in the map, after its last ASK */
 #define ROLE_US ((int64_t) 1000000)
-#define RECENT_US ((int64_t) 45000000)      /* what no replica has; a fail-over takes less */
+#define RECENT_US ((int64_t) 45000000) /* what no replica has; a fail-over takes less */
 
 typedef struct ClusterNode
 {
@@ -58,13 +58,13 @@ struct Cluster
 
 	bool     has_map;
 	int16_t  owner[SLOT_COUNT];
-	int      unowned;       /* slots */
-	SlotMap  map;           /* the last answer */
-	uint64_t map_asked;     /* serial of the last question */
-	uint64_t map_applied;   /* of the newest answer */
+	int      unowned;     /* slots */
+	SlotMap  map;         /* the last answer */
+	uint64_t map_asked;   /* serial of the last question */
+	uint64_t map_applied; /* of the newest answer */
 	bool     map_wanted;
 	int64_t  map_asked_us;
-	int      map_node;      /* asked last */
+	int      map_node; /* asked last */
 
 	Survey   survey;
 	int64_t  survey_due_us;
@@ -104,7 +104,7 @@ is_usable(const Cluster *cluster, int i)
 	const ClusterNode *node = cluster->nodes[i];
 
 	return is_ready(node) && (node->confirmed || !node->in_map) &&
-		   !deletion_is_troubled(cluster->deletion, i);
+	       !deletion_is_troubled(cluster->deletion, i);
 }
 
 static bool
@@ -176,7 +176,7 @@ node_failed(Cluster *cluster, int i, const char *reason)
 
 	deletion_lost(cluster->deletion, i);
 	snprintf(node->problem, sizeof(node->problem), "node %s%s: %.180s", node->name,
-			 node->in_map && !node->was_ready ? ", as the cluster announces it" : "", reason);
+	         node->in_map && !node->was_ready ? ", as the cluster announces it" : "", reason);
 	node->confirmed = false;
 	node->role_asked = false;
 	cluster->map_wanted = true;
@@ -201,7 +201,7 @@ has_other_ready_owner(const Cluster *cluster, int self)
 {
 	for (int i = 0; i < cluster->node_end; i++)
 		if (i != self && cluster->nodes[i] != NULL && cluster->nodes[i]->in_map &&
-			is_ready(cluster->nodes[i]))
+		    is_ready(cluster->nodes[i]))
 			return true;
 	return false;
 }
@@ -245,7 +245,7 @@ sweep(Cluster *cluster)
 		ClusterNode *node = cluster->nodes[i];
 
 		if (node == NULL || node->in_map || (needs_seeds && is_seed(cluster, node)) ||
-			(node->used_us != 0 && cluster->now_us < node->used_us + KEEP_US))
+		    (node->used_us != 0 && cluster->now_us < node->used_us + KEEP_US))
 			continue;
 		if (!deletion_remove_node(cluster->deletion, i))
 			continue;
@@ -263,8 +263,8 @@ ask_map(Cluster *cluster)
 		int i = (cluster->map_node + 1 + n) % cluster->node_end;
 
 		if (cluster->nodes[i] == NULL || !is_ready(cluster->nodes[i]) ||
-			deletion_ask(cluster->deletion, i, mq_bytes_of(ASK_SLOTS),
-						 question(cluster->map_asked + 1, QUESTION_MAP), cluster->now_us) != MQ_OK)
+		    deletion_ask(cluster->deletion, i, mq_bytes_of(ASK_SLOTS),
+		                 question(cluster->map_asked + 1, QUESTION_MAP), cluster->now_us) != MQ_OK)
 			continue;
 		cluster->map_asked++;
 		cluster->map_asked_us = cluster->now_us;
@@ -282,7 +282,7 @@ map_due_us(const Cluster *cluster)
 {
 	if (cluster->map_wanted)
 		return cluster->map_asked_us +
-			   (cluster->map_asked > cluster->map_applied ? MAP_PATIENCE_US : MAP_PAUSE_US);
+		       (cluster->map_asked > cluster->map_applied ? MAP_PATIENCE_US : MAP_PAUSE_US);
 	if (cluster->map_asked > cluster->map_applied)
 		return cluster->map_asked_us + MAP_PATIENCE_US;
 	return cluster->health == CACHE_WORKS ? STREAM_NEVER : cluster->map_asked_us + MAP_AGAIN_US;
@@ -393,7 +393,7 @@ take_claims(Cluster *cluster, int from, uint64_t serial, const redisReply *reply
 		return refusal_classify(reply->str, reply->len);
 	}
 	if (reply->type != REDIS_REPLY_STRING ||
-		!slot_claims_parse(&claims, mq_bytes(reply->str, reply->len), &cluster->map))
+	    !slot_claims_parse(&claims, mq_bytes(reply->str, reply->len), &cluster->map))
 	{
 		snprintf(error, CACHE_PROBLEM_BYTES, "CLUSTER NODES: an answer that is not understood");
 		return DELETION_SETTINGS;
@@ -442,7 +442,7 @@ ask_claims(Cluster *cluster)
 		if (node == NULL || !node->in_map || node->surveyed)
 			continue;
 		if (deletion_ask(cluster->deletion, i, mq_bytes_of(ASK_NODES),
-						 question(cluster->survey_map, QUESTION_CLAIMS), cluster->now_us) != MQ_OK)
+		                 question(cluster->survey_map, QUESTION_CLAIMS), cluster->now_us) != MQ_OK)
 			return false;
 		node->surveyed = true;
 		cluster->survey_open++;
@@ -489,7 +489,7 @@ mind_survey(Cluster *cluster)
 		return;
 	}
 	if (cluster->map_applied < cluster->survey_map || !ask_claims(cluster) ||
-		cluster->survey_open > 0)
+	    cluster->survey_open > 0)
 		return;
 	cluster->survey_map = 0;
 	judge_survey(cluster);
@@ -504,9 +504,9 @@ ask_role(Cluster *cluster, int i)
 	ClusterNode *node = cluster->nodes[i];
 
 	if (!is_ready(node) || node->role_asked || cluster->now_us < node->role_due_us ||
-		!deletion_keeps_recent(cluster->deletion, i) ||
-		deletion_ask(cluster->deletion, i, mq_bytes_of(ASK_ROLE), question(0, QUESTION_ROLE),
-					 cluster->now_us) != MQ_OK)
+	    !deletion_keeps_recent(cluster->deletion, i) ||
+	    deletion_ask(cluster->deletion, i, mq_bytes_of(ASK_ROLE), question(0, QUESTION_ROLE),
+	                 cluster->now_us) != MQ_OK)
 		return;
 	node->role_asked = true;
 	node->role_due_us = cluster->now_us + ROLE_US;
@@ -524,7 +524,7 @@ take_role(Cluster *cluster, int from, const redisReply *reply)
 	if (told && role.replicas == 0 && node->replicas == 0)
 		role.acknowledged = role.offset; /* nobody will take over */
 	deletion_replicas(cluster->deletion, from, &role, told && role.replicas >= node->replicas,
-					  cluster->now_us);
+	                  cluster->now_us);
 	return DELETION_DONE;
 }
 
@@ -684,7 +684,7 @@ mind_health(Cluster *cluster)
 		snprintf(cluster->problem, sizeof(cluster->problem), "%s", problem);
 	else if (cluster->has_map && cluster->unowned > 0)
 		snprintf(cluster->problem, sizeof(cluster->problem), "%d slots of the cluster have no node",
-				 cluster->unowned);
+		         cluster->unowned);
 }
 
 const char *
@@ -743,7 +743,7 @@ const char *
 cluster_scan_problem(const Cluster *cluster)
 {
 	return cluster->survey_waits ? "a slot moves to a node that owns none yet"
-								 : deletion_scan_problem(cluster->deletion);
+	                             : deletion_scan_problem(cluster->deletion);
 }
 
 size_t
@@ -754,7 +754,7 @@ cluster_poll(const Cluster *cluster, struct pollfd *fds, size_t room)
 	for (int i = 0; i < cluster->node_end && count < room; i++)
 		if (cluster->nodes[i] != NULL)
 			count += polled_add(fds + count, redis_link_fd(cluster->nodes[i]->link),
-								redis_link_wants(cluster->nodes[i]->link));
+			                    redis_link_wants(cluster->nodes[i]->link));
 	return count;
 }
 
@@ -778,11 +778,11 @@ cluster_due_us(const Cluster *cluster)
 			continue;
 		due_us = earlier(due_us, deletion_due_us(cluster->deletion, i));
 		if (!cluster->nodes[i]->role_asked && deletion_keeps_recent(cluster->deletion, i) &&
-			deletion_in_flight(cluster->deletion, i) < DELETION_WINDOW)
+		    deletion_in_flight(cluster->deletion, i) < DELETION_WINDOW)
 			due_us = earlier(due_us, cluster->nodes[i]->role_due_us);
 	}
 	if (cluster->survey_map == 0 && deletion_wants_survey(cluster->deletion) &&
-		all_owners_are_usable(cluster))
+	    all_owners_are_usable(cluster))
 		due_us = earlier(due_us, cluster->survey_due_us);
 	return due_us;
 }

@@ -358,7 +358,8 @@ check_combinations(const WorkerConfig *config, char *error)
 	if (config->amqp_tls.cert[0] == '\0' && has_external_login(config))
 		return complain(error, "--amqp-url: auth_mechanism=external needs --amqp-cert-file");
 	if (has_files(&config->redis_tls) && !config_redis_has_tls(config))
-		return complain(error, "--redis-ca-file, -cert-file, -key-file: no --redis-url is rediss://");
+		return complain(error,
+		                "--redis-ca-file, -cert-file, -key-file: no --redis-url is rediss://");
 	return true;
 }
 
@@ -428,7 +429,7 @@ config_wipe_arguments(int argc, char **argv)
 	for (int i = 1; i < argc; i++)
 	{
 		if (strncmp(argv[i], "--report-to", 11) == 0 ||
-			(i > 1 && strcmp(argv[i - 1], "--report-to") == 0))
+		    (i > 1 && strcmp(argv[i - 1], "--report-to") == 0))
 			wipe_conninfo(argv[i]);
 		wipe_sentinel_password(argv[i]);
 		wipe_password(argv[i]);

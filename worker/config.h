@@ -36,33 +36,33 @@ typedef struct ListenAddress
 
 typedef struct WorkerConfig
 {
-	MqUrl     amqp_urls[MQ_MAX_URLS]; /* tried in turn */
-	int       amqp_url_count;
-	RedisUrl  redis_urls[MQ_MAX_URLS]; /* caches, all of them */
-	int       redis_url_count;
-	char      queue[251];    /* with ".dead" behind it a short string */
-	char      exchange[256]; /* empty: none */
-	QueueType queue_type;
-	bool      no_declare;
-	uint16_t  prefetch;
-	char      key_prefix[1024];
-	char     *allowed[CONFIG_MAX_PREFIXES]; /* owned */
-	size_t    allowed_count;
-	char      amqp_password_file[4096];
-	char      redis_password_file[4096];
-	TlsFiles  amqp_tls, redis_tls;
-	TlsContext *amqp_certificates, *redis_certificates; /* owned; NULL: no TLS there */
-	char      config_file[4096];
-	int64_t   second_delete_us; /* 0: off */
+	MqUrl         amqp_urls[MQ_MAX_URLS]; /* tried in turn */
+	int           amqp_url_count;
+	RedisUrl      redis_urls[MQ_MAX_URLS]; /* caches, all of them */
+	int           redis_url_count;
+	char          queue[251];    /* with ".dead" behind it a short string */
+	char          exchange[256]; /* empty: none */
+	QueueType     queue_type;
+	bool          no_declare;
+	uint16_t      prefetch;
+	char          key_prefix[1024];
+	char         *allowed[CONFIG_MAX_PREFIXES]; /* owned */
+	size_t        allowed_count;
+	char          amqp_password_file[4096];
+	char          redis_password_file[4096];
+	TlsFiles      amqp_tls, redis_tls;
+	TlsContext   *amqp_certificates, *redis_certificates; /* owned; NULL: no TLS there */
+	char          config_file[4096];
+	int64_t       second_delete_us; /* 0: off */
 	ListenAddress metrics_listen;
-	char      report_to[1024]; /* libpq's connection string; empty: nobody */
-	char      name[128];
-	LogLevel  log_level;
-	LogFormat log_format;
-	int64_t   stop_timeout_us;
-	bool      dry_run;
-	bool      check;
-	bool      replay_dead;
+	char          report_to[1024]; /* libpq's connection string; empty: nobody */
+	char          name[128];
+	LogLevel      log_level;
+	LogFormat     log_format;
+	int64_t       stop_timeout_us;
+	bool          dry_run;
+	bool          check;
+	bool          replay_dead;
 } WorkerConfig;
 
 typedef enum ConfigOutcome

@@ -123,7 +123,7 @@ void
 consumer_step(Consumer *consumer, int64_t now_us)
 {
 	if (consumer->state == CONSUMER_WAITING && !consumer->announce_lost &&
-		now_us >= reconnect_due_us(&consumer->reconnect))
+	    now_us >= reconnect_due_us(&consumer->reconnect))
 		begin_connecting(consumer, now_us);
 	mq_session_step(consumer->session, now_us);
 }
@@ -171,7 +171,7 @@ channel_is_open(Consumer *consumer, int64_t now_us)
 	}
 	consumer_enter(consumer, CONSUMER_DECLARING);
 	take_topology(consumer, topology_begin(&consumer->topology, consumer->session, &error), &error,
-				  now_us);
+	              now_us);
 }
 
 static void
@@ -208,7 +208,7 @@ is_guest_from_afar(const Consumer *consumer, const MqEvent *lost)
 	const MqUrl *url = &consumer->config->amqp_urls[reconnect_address(&consumer->reconnect)];
 
 	return consumer->state == CONSUMER_CONNECTING && lost->reply_code == 403 && !url->external &&
-		   strcmp(url->user, "guest") == 0 && !reconnect_is_local(url->host);
+	       strcmp(url->user, "guest") == 0 && !reconnect_is_local(url->host);
 }
 
 static void
@@ -217,9 +217,9 @@ connection_lost(Consumer *consumer, const MqEvent *lost, int64_t now_us)
 	char text[sizeof(consumer->lost_text)];
 
 	snprintf(text, sizeof(text), "%.400s%s", lost->text,
-			 is_guest_from_afar(consumer, lost)
-				 ? " (guest may log in from the broker's own machine only)"
-				 : "");
+	         is_guest_from_afar(consumer, lost)
+	             ? " (guest may log in from the broker's own machine only)"
+	             : "");
 	consumer_fail(consumer, text, reconnect_is_refusal(lost->reply_code, false), now_us);
 }
 
@@ -239,7 +239,7 @@ take_event(Consumer *consumer, ConsumerEvent *event, int64_t now_us)
 	case MQ_EVENT_CANCEL:
 		/* Its unacknowledged deliveries went with the queue: begin with everything anew. */
 		consumer_fail(consumer, "the broker cancelled the consumer: the queue is gone or moved",
-					  false, now_us);
+		              false, now_us);
 		return false;
 	case MQ_EVENT_OPEN:
 	case MQ_EVENT_REPLY:
@@ -261,7 +261,7 @@ take_event(Consumer *consumer, ConsumerEvent *event, int64_t now_us)
 	}
 	else if (message->kind == MQ_EVENT_CHANNEL_CLOSED)
 		consumer_fail(consumer, message->text, reconnect_is_refusal(message->reply_code, false),
-					  now_us);
+		              now_us);
 	else if (message->kind == MQ_EVENT_OPEN && consumer->state == CONSUMER_CONNECTING)
 		channel_is_open(consumer, now_us);
 	else if (message->kind == MQ_EVENT_REPLY)
@@ -291,8 +291,8 @@ begin_consuming(Consumer *consumer, int64_t now_us)
 
 	consumer_enter(consumer, CONSUMER_STARTING);
 	if (mq_qos(consumer->session, consumer->config->prefetch, &error) != MQ_OK ||
-		mq_consume(consumer->session, mq_bytes_of(consumer->config->queue),
-				   mq_bytes_of(CONSUMER_TAG), &error) != MQ_OK)
+	    mq_consume(consumer->session, mq_bytes_of(consumer->config->queue),
+	               mq_bytes_of(CONSUMER_TAG), &error) != MQ_OK)
 		consumer_fail(consumer, error.text, false, now_us);
 }
 
@@ -306,7 +306,7 @@ consumer_want(Consumer *consumer, bool wanted, int64_t now_us)
 	if (!consumer->reading || !mq_session_is_open(consumer->session))
 		return;
 	if (consumer->state == CONSUMER_PAUSED && wanted &&
-		tags_outstanding(&consumer->tags) < consumer->config->prefetch)
+	    tags_outstanding(&consumer->tags) < consumer->config->prefetch)
 		begin_consuming(consumer, now_us);
 	else if (consumer->state == CONSUMER_CONSUMING && !wanted)
 	{
@@ -344,7 +344,7 @@ consumer_ask_queue(Consumer *consumer)
 	/* A failure shows as the connection's loss. */
 	if (consumer_can_ask_queue(consumer) && consumer->reading)
 		mq_queue_declare(consumer->session, mq_bytes_of(consumer->config->queue), true, NULL, 0,
-						 NULL);
+		                 NULL);
 }
 
 void
@@ -398,7 +398,7 @@ bool
 consumer_is_quiet(const Consumer *consumer)
 {
 	return consumer->state < CONSUMER_STARTING &&
-		   (consumer->state != CONSUMER_PAUSED || mq_session_unsent_bytes(consumer->session) == 0);
+	       (consumer->state != CONSUMER_PAUSED || mq_session_unsent_bytes(consumer->session) == 0);
 }
 
 const char *

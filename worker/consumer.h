@@ -79,7 +79,7 @@ void consumer_ack(Consumer *consumer);
 void consumer_give_back(Consumer *consumer);
 
 ConsumerState consumer_state(const Consumer *consumer);
-size_t        consumer_outstanding(const Consumer *consumer); /* deliveries */
+size_t        consumer_outstanding(const Consumer *consumer);    /* deliveries */
 int64_t       consumer_queue_messages(const Consumer *consumer); /* -1: not known */
 
 /* No channel is open: what consumer_next tells then is no work, so take it whatever the load. */

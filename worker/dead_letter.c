@@ -108,8 +108,7 @@ letters_remove(DeadLetters *letters, size_t i)
 		letters->in_flight--;
 	letter_free(&letters->letters[i]);
 	letters->count--;
-	memmove(&letters->letters[i], &letters->letters[i + 1],
-			(letters->count - i) * sizeof(Letter));
+	memmove(&letters->letters[i], &letters->letters[i + 1], (letters->count - i) * sizeof(Letter));
 }
 
 void
@@ -135,15 +134,15 @@ dead_letters_free(DeadLetters *letters)
 
 bool
 dead_letters_add(DeadLetters *letters, TagRef ref, MqBytes raw_properties, MqBytes body,
-				 const char *error)
+                 const char *error)
 {
 	Letter letter = {.ref = ref};
 
 	assert(letters->count < DEAD_LETTERS_MAX_COUNT);
 	snprintf(letter.error, sizeof(letter.error), "%s", error);
 	if (mq_buffer_append(&letter.raw_properties, raw_properties.data, raw_properties.size) !=
-			MQ_OK ||
-		mq_buffer_append(&letter.body, body.data, body.size) != MQ_OK)
+	        MQ_OK ||
+	    mq_buffer_append(&letter.body, body.data, body.size) != MQ_OK)
 	{
 		letter_free(&letter);
 		return false;
@@ -233,7 +232,7 @@ channel_is_open(DeadLetters *letters, int64_t now_us)
 	}
 	letters->state = LETTERS_DECLARING;
 	take_topology(letters, topology_begin(&letters->topology, letters->session, &error), &error,
-				  now_us);
+	              now_us);
 }
 
 /* ---- publishing ---- */
@@ -258,9 +257,9 @@ letter_send(DeadLetters *letters, Letter *letter, int64_t now_us)
 	MqResult result;
 
 	result = mq_publish_raw(letters->session, mq_bytes_of(""), mq_bytes_of(letters->queue),
-							mq_bytes(letter->raw_properties.data, letter->raw_properties.size),
-							DEAD_LETTERS_ERROR_HEADER, mq_bytes_of(letter->error),
-							mq_bytes(letter->body.data, letter->body.size), &letter->tag, &error);
+	                        mq_bytes(letter->raw_properties.data, letter->raw_properties.size),
+	                        DEAD_LETTERS_ERROR_HEADER, mq_bytes_of(letter->error),
+	                        mq_bytes(letter->body.data, letter->body.size), &letter->tag, &error);
 	switch (result)
 	{
 	case MQ_OK:
@@ -292,7 +291,7 @@ send_waiting(DeadLetters *letters, int64_t now_us)
 		Letter *letter = &letters->letters[i];
 
 		if (letters->state != LETTERS_OPEN || mq_session_is_blocked(letters->session) ||
-			(letters->one_at_a_time && letters->in_flight > 0))
+		    (letters->one_at_a_time && letters->in_flight > 0))
 			return;
 		if (letter->tag == 0 && !letter->refused && !letter->confirmed)
 			letter_send(letters, letter, now_us);
@@ -308,7 +307,7 @@ answered(DeadLetters *letters, const MqEvent *event, bool accepted)
 		Letter *letter = &letters->letters[i];
 
 		if (letter->tag == 0 ||
-			(letter->tag != event->tag && !(event->multiple && letter->tag < event->tag)))
+		    (letter->tag != event->tag && !(event->multiple && letter->tag < event->tag)))
 			continue;
 		letter->tag = 0;
 		letter->confirmed = accepted;
@@ -336,8 +335,8 @@ refused(DeadLetters *letters, const MqEvent *event, int64_t now_us)
 	answered(letters, event, false);
 	if (now_us >= letters->send_due_us)
 		letters->send_due_us = now_us + backoff_next_us(&letters->nack_pause);
-	snprintf(letters->problem, sizeof(letters->problem),
-			 "queue %s refuses messages: full?", letters->queue);
+	snprintf(letters->problem, sizeof(letters->problem), "queue %s refuses messages: full?",
+	         letters->queue);
 }
 
 static void
@@ -362,7 +361,7 @@ take_event(DeadLetters *letters, const MqEvent *event, int64_t now_us)
 		return;
 	case MQ_EVENT_BLOCKED:
 		snprintf(letters->problem, sizeof(letters->problem), "the broker is blocked: %s",
-				 event->text);
+		         event->text);
 		return;
 	case MQ_EVENT_DELIVER:
 	case MQ_EVENT_CANCEL:
@@ -465,7 +464,7 @@ bool
 dead_letters_is_full(const DeadLetters *letters)
 {
 	return letters->count == DEAD_LETTERS_MAX_COUNT ||
-		   letters->held_bytes >= DEAD_LETTERS_MAX_BYTES;
+	       letters->held_bytes >= DEAD_LETTERS_MAX_BYTES;
 }
 
 const char *
@@ -501,7 +500,7 @@ dead_letters_due_us(const DeadLetters *letters)
 		int64_t session_us = mq_session_due_us(letters->session);
 
 		if (has_work(letters) && letters->in_flight == 0 && letters->send_due_us < own_us &&
-			!mq_session_is_blocked(letters->session))
+		    !mq_session_is_blocked(letters->session))
 			own_us = letters->send_due_us;
 		return own_us < session_us ? own_us : session_us;
 	}

@@ -38,7 +38,7 @@ void         dead_letters_free(DeadLetters *letters);
 
 /* Takes a message over: everything is copied. Not to be called while full. false: out of memory. */
 bool dead_letters_add(DeadLetters *letters, TagRef ref, MqBytes raw_properties, MqBytes body,
-					  const char *error);
+                      const char *error);
 
 void dead_letters_step(DeadLetters *letters, int64_t now_us);
 

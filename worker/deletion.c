@@ -82,12 +82,12 @@ struct Deletion
 	Node *nodes[DELETION_MAX_NODES]; /* NULL: free */
 	int   node_end;                  /* behind the last */
 
-	PatternQueue patterns;
+	PatternQueue   patterns;
 	RecentPattern *again; /* what the head is a copy of; NULL: it is a message's */
-	RoundPhase   phase;
-	Tickets      tickets;
-	uint32_t     open_ticket;  /* of the message that is being added */
-	uint32_t     round_ticket; /* waits for what the round found; never closed */
+	RoundPhase     phase;
+	Tickets        tickets;
+	uint32_t       open_ticket;  /* of the message that is being added */
+	uint32_t       round_ticket; /* waits for what the round found; never closed */
 
 	DeletionCounters counters;
 };
@@ -172,8 +172,8 @@ deletion_new(DeletionOutput output, const char *key_prefix, int64_t second_delet
 	deletion->round_ticket = tickets_open(&deletion->tickets);
 	deletion->prefix = strdup(key_prefix);
 	if (deletion->round_ticket != TICKET_NONE && deletion->prefix != NULL &&
-		patterns_init(&deletion->patterns, deletion->prefix) &&
-		deletion_add_node(deletion) == DELETION_NODE)
+	    patterns_init(&deletion->patterns, deletion->prefix) &&
+	    deletion_add_node(deletion) == DELETION_NODE)
 	{
 		deletion->nodes[DELETION_NODE]->is_scanned = !has_many_nodes(deletion);
 		return deletion;
@@ -205,7 +205,7 @@ owner_of_new(Deletion *deletion, MqBytes key)
 		return owner_of(deletion, key);
 	whole->size = 0;
 	if (mq_buffer_append(whole, deletion->prefix, prefix_size) != MQ_OK ||
-		mq_buffer_append(whole, key.data, key.size) != MQ_OK)
+	    mq_buffer_append(whole, key.data, key.size) != MQ_OK)
 		return NULL;
 	return owner_of(deletion, mq_bytes(whole->data, whole->size));
 }
@@ -218,7 +218,7 @@ wait_for(Deletion *deletion, Waiters *waiters)
 	if (deletion->open_ticket == TICKET_NONE)
 		deletion->open_ticket = tickets_open(&deletion->tickets);
 	return deletion->open_ticket != TICKET_NONE &&
-		   waiters_add(waiters, &deletion->tickets, deletion->open_ticket);
+	       waiters_add(waiters, &deletion->tickets, deletion->open_ticket);
 }
 
 bool
@@ -430,8 +430,8 @@ deletion_remove_node(Deletion *deletion, int index)
 static MqResult
 send_chunk(const Deletion *deletion, const Node *node, Chunk *chunk)
 {
-	return deletion->output.send(deletion->output.send_context, node->index,
-								 chunk_commands(chunk), chunk_answers(chunk));
+	return deletion->output.send(deletion->output.send_context, node->index, chunk_commands(chunk),
+	                             chunk_answers(chunk));
 }
 
 static bool
@@ -461,15 +461,16 @@ send_found(Deletion *deletion, Node *node, int64_t now_us)
 		Waiters *waiters = &found->head->waiters;
 
 		if (window_is_full(node) ||
-			!waiters_add(waiters, &deletion->tickets, deletion->round_ticket))
+		    !waiters_add(waiters, &deletion->tickets, deletion->round_ticket))
 			return false;
 		if (send_chunk(deletion, node, found->head) != MQ_OK)
 		{
 			waiters_end(waiters, &deletion->tickets);
 			return false;
 		}
-		flight_push(deletion, node,
-					(Command){.kind = COMMAND_FOUND, .chunk = chunk_list_take(found), .sent_us = now_us});
+		flight_push(
+			deletion, node,
+			(Command){.kind = COMMAND_FOUND, .chunk = chunk_list_take(found), .sent_us = now_us});
 	}
 	return true;
 }
@@ -484,11 +485,11 @@ send_scan(Deletion *deletion, Node *node, int64_t now_us)
 	MqBytes        command;
 
 	if (pattern == NULL || deletion->phase != ROUND_SCANNING || !node->in_round ||
-		scan->step_in_flight || scan->at_end || now_us < scan->due_us || window_is_full(node))
+	    scan->step_in_flight || scan->at_end || now_us < scan->due_us || window_is_full(node))
 		return;
 	command = scan_command(scan, pattern->bytes);
 	if (command.data == NULL ||
-		deletion->output.send(deletion->output.send_context, node->index, command, 1) != MQ_OK)
+	    deletion->output.send(deletion->output.send_context, node->index, command, 1) != MQ_OK)
 		return;
 	patterns_begin(&deletion->patterns);
 	scan->step_in_flight = true;
@@ -502,9 +503,9 @@ send_keys(Deletion *deletion, Node *node, int64_t now_us)
 	{
 		if (send_chunk(deletion, node, node->keys.list.head) != MQ_OK)
 			return;
-		flight_push(deletion, node, (Command){.kind = COMMAND_KEYS,
-											  .chunk = chunks_take(&node->keys),
-											  .sent_us = now_us});
+		flight_push(
+			deletion, node,
+			(Command){.kind = COMMAND_KEYS, .chunk = chunks_take(&node->keys), .sent_us = now_us});
 	}
 }
 
@@ -529,7 +530,7 @@ send_second(Deletion *deletion, Node *node, int64_t now_us)
 		node->second_in_flight++;
 		deletion->counters.keys_again += chunk->count;
 		flight_push(deletion, node,
-					(Command){.kind = COMMAND_SECOND, .chunk = chunk, .sent_us = now_us});
+		            (Command){.kind = COMMAND_SECOND, .chunk = chunk, .sent_us = now_us});
 	}
 }
 
@@ -539,7 +540,7 @@ send_again(Deletion *deletion, Node *node, int64_t now_us)
 	Chunk *chunk;
 
 	while (!window_is_full(node) && node->again_in_flight < DELETION_AGAIN_WINDOW &&
-		   (chunk = recent_take(&node->recent)) != NULL)
+	       (chunk = recent_take(&node->recent)) != NULL)
 	{
 		if (send_chunk(deletion, node, chunk) != MQ_OK)
 		{
@@ -548,7 +549,7 @@ send_again(Deletion *deletion, Node *node, int64_t now_us)
 		}
 		node->again_in_flight++;
 		flight_push(deletion, node,
-					(Command){.kind = COMMAND_AGAIN, .chunk = chunk, .sent_us = now_us});
+		            (Command){.kind = COMMAND_AGAIN, .chunk = chunk, .sent_us = now_us});
 	}
 }
 
@@ -568,8 +569,9 @@ queue_pattern_again(Deletion *deletion)
 			deletion->again = recent_take_pattern(&node->recent);
 	}
 	if (deletion->again == NULL ||
-		patterns_add(&deletion->patterns, mq_bytes(deletion->again->bytes.data + prefix_size,
-												   deletion->again->bytes.size - prefix_size)) != NULL)
+	    patterns_add(&deletion->patterns, mq_bytes(deletion->again->bytes.data + prefix_size,
+	                                               deletion->again->bytes.size - prefix_size)) !=
+	        NULL)
 		return;
 	recent_put_back_pattern(&node->recent, deletion->again);
 	deletion->again = NULL;
@@ -579,22 +581,23 @@ static void
 send_probe(Deletion *deletion, Node *node, int64_t now_us)
 {
 	if (node->probe_in_flight || window_is_full(node) ||
-		send_chunk(deletion, node, node->probe) != MQ_OK)
+	    send_chunk(deletion, node, node->probe) != MQ_OK)
 		return;
 	node->probe_in_flight = true;
 	flight_push(deletion, node,
-				(Command){.kind = COMMAND_PROBE, .chunk = node->probe, .sent_us = now_us});
+	            (Command){.kind = COMMAND_PROBE, .chunk = node->probe, .sent_us = now_us});
 }
 
 static void
 send_ping(Deletion *deletion, Node *node, int64_t now_us)
 {
 	if (node->ping == NULL || node->ping_in_flight || window_is_full(node) ||
-		deletion->output.send(deletion->output.send_context, node->index, mq_bytes_of(PING), 1) != MQ_OK)
+	    deletion->output.send(deletion->output.send_context, node->index, mq_bytes_of(PING), 1) !=
+	        MQ_OK)
 		return;
 	node->ping_in_flight = true;
 	flight_push(deletion, node,
-				(Command){.kind = COMMAND_PING, .chunk = node->ping, .sent_us = now_us});
+	            (Command){.kind = COMMAND_PING, .chunk = node->ping, .sent_us = now_us});
 }
 
 void
@@ -609,7 +612,7 @@ deletion_send(Deletion *deletion, int index, int64_t now_us)
 	}
 	queue_pattern_again(deletion);
 	if (!has_many_nodes(deletion) && deletion->phase == ROUND_NONE &&
-		patterns_head(&deletion->patterns) != NULL)
+	    patterns_head(&deletion->patterns) != NULL)
 		deletion_begin_round(deletion);
 	if (send_found(deletion, node, now_us))
 		send_scan(deletion, node, now_us);
@@ -630,7 +633,7 @@ deletion_ask(Deletion *deletion, int index, MqBytes command, uint64_t question, 
 	result = deletion->output.send(deletion->output.send_context, index, command, 1);
 	if (result == MQ_OK)
 		flight_push(deletion, node,
-					(Command){.kind = COMMAND_ASKED, .question = question, .sent_us = now_us});
+		            (Command){.kind = COMMAND_ASKED, .question = question, .sent_us = now_us});
 	return result;
 }
 
@@ -641,7 +644,7 @@ static void
 mind_round(Deletion *deletion)
 {
 	if (deletion->phase != ROUND_SCANNING ||
-		tickets_holds(&deletion->tickets, deletion->round_ticket) > 0)
+	    tickets_holds(&deletion->tickets, deletion->round_ticket) > 0)
 		return;
 	for (int i = 0; i < deletion->node_end; i++)
 	{
@@ -659,7 +662,7 @@ bool
 deletion_wants_survey(const Deletion *deletion)
 {
 	return has_many_nodes(deletion) && deletion->phase != ROUND_SCANNING &&
-		   patterns_head(&deletion->patterns) != NULL;
+	       patterns_head(&deletion->patterns) != NULL;
 }
 
 bool
@@ -748,7 +751,7 @@ static void
 step_answered(Deletion *deletion, Node *node, const redisReply *reply, int64_t now_us)
 {
 	if (!flight_pop(deletion, node, now_us).orphan &&
-		scan_answered(&node->scan, &node->keys, reply, now_us))
+	    scan_answered(&node->scan, &node->keys, reply, now_us))
 		mind_round(deletion);
 }
 
@@ -832,7 +835,7 @@ unlink_refused(Node *node, const Command *command, const redisReply *reply, char
 	if (command->kind != COMMAND_PROBE)
 		keep_probe(node, command);
 	return reply->type == REDIS_REPLY_ERROR ? refusal_classify(reply->str, reply->len)
-											: DELETION_PASSING;
+	                                        : DELETION_PASSING;
 }
 
 /* Sends the key where the node says it is. false: it says nothing of the kind, or too often. */
@@ -846,18 +849,19 @@ follow(Deletion *deletion, const Node *node, const Command *command, const redis
 	if (reply->type != REDIS_REPLY_ERROR || !has_many_nodes(deletion) || hops > DELETION_MAX_HOPS)
 		return false;
 	to = deletion->output.redirected(deletion->output.send_context, node->index,
-									 mq_bytes(reply->str, reply->len), &asking);
+	                                 mq_bytes(reply->str, reply->len), &asking);
 	if (to == DELETION_NO_NODE)
 		return false;
 	if (command->orphan || command->kind == COMMAND_PROBE)
 		return true;
-	return move_key(deletion, command->chunk, chunk_key_of_answer(command->chunk, command->answered),
-					deletion->nodes[to], asking ? CHUNK_ASKING : CHUNK_SINGLY, hops);
+	return move_key(deletion, command->chunk,
+	                chunk_key_of_answer(command->chunk, command->answered), deletion->nodes[to],
+	                asking ? CHUNK_ASKING : CHUNK_SINGLY, hops);
 }
 
 static DeletionVerdict
 unlink_answered(Deletion *deletion, Node *node, const redisReply *reply, int64_t now_us,
-				char *error)
+                char *error)
 {
 	Command *command = flight_head(node);
 
@@ -886,7 +890,7 @@ ping_answered(Deletion *deletion, Node *node, const redisReply *reply, int64_t n
 	{
 		refusal_describe(error, PROBLEM_BYTES, reply, "PING");
 		return reply->type == REDIS_REPLY_ERROR ? refusal_classify(reply->str, reply->len)
-												: DELETION_PASSING;
+		                                        : DELETION_PASSING;
 	}
 	(void) flight_pop(deletion, node, now_us);
 	waiters_end(&node->ping->waiters, &deletion->tickets);
@@ -898,7 +902,7 @@ ping_answered(Deletion *deletion, Node *node, const redisReply *reply, int64_t n
 
 DeletionVerdict
 deletion_reply(Deletion *deletion, int index, const struct redisReply *reply, int64_t now_us,
-			   char *error)
+               char *error)
 {
 	Node *node = deletion->nodes[index];
 
@@ -922,7 +926,7 @@ deletion_reply(Deletion *deletion, int index, const struct redisReply *reply, in
 		break;
 	case COMMAND_ASKED:
 		return deletion->output.answered(deletion->output.send_context, index,
-										 flight_pop(deletion, node, now_us).question, reply, error);
+		                                 flight_pop(deletion, node, now_us).question, reply, error);
 	}
 	return DELETION_DONE;
 }
@@ -1100,7 +1104,7 @@ deletion_due_us(const Deletion *deletion, int index)
 	if (second_has_room(node))
 		due_us = second_due_us(&node->second);
 	if (scan->due_us > 0 && scan->due_us < due_us && !scan->step_in_flight &&
-		patterns_head(&deletion->patterns) != NULL)
+	    patterns_head(&deletion->patterns) != NULL)
 		due_us = scan->due_us;
 	return due_us;
 }

@@ -70,7 +70,7 @@ typedef struct DeletionOutput
 
 	/* The answer to deletion_ask. Anything but DELETION_DONE: as deletion_reply. */
 	DeletionVerdict (*answered)(void *send_context, int node, uint64_t question,
-								const struct redisReply *reply, char *error);
+	                            const struct redisReply *reply, char *error);
 
 	void *context;
 	void (*deleted)(void *context, MqBytes key); /* told of each answered key; NULL: is not */
@@ -78,13 +78,13 @@ typedef struct DeletionOutput
 
 typedef struct DeletionCounters
 {
-	uint64_t keys_sent;    /* after merging, keys found by scans included */
-	uint64_t keys_deleted; /* those that existed */
-	uint64_t keys_merged;  /* not sent, since they waited already */
-	uint64_t keys_moved;   /* sent to another node than at first */
-	uint64_t patterns;     /* scanned to the end */
-	uint64_t keys_again;   /* sent a second time */
-	Histogram round_trip;  /* of each chunk or step: sent to answered */
+	uint64_t  keys_sent;    /* after merging, keys found by scans included */
+	uint64_t  keys_deleted; /* those that existed */
+	uint64_t  keys_merged;  /* not sent, since they waited already */
+	uint64_t  keys_moved;   /* sent to another node than at first */
+	uint64_t  patterns;     /* scanned to the end */
+	uint64_t  keys_again;   /* sent a second time */
+	Histogram round_trip;   /* of each chunk or step: sent to answered */
 } DeletionCounters;
 
 typedef struct Deletion Deletion;
@@ -113,7 +113,8 @@ bool deletion_reroute(Deletion *deletion);
  * deleted all the same, which harms no one). */
 bool deletion_add_key(Deletion *deletion, MqBytes key);
 bool deletion_add_pattern(Deletion *deletion, MqBytes pattern);
-bool deletion_close_ticket(Deletion *deletion, TagRef ref); /* without any: Redis is asked whether it is there */
+bool deletion_close_ticket(Deletion *deletion,
+                           TagRef    ref); /* without any: Redis is asked whether it is there */
 
 /* Sends what the window of this node allows. now_us: for the pause after a refused SCAN. */
 void deletion_send(Deletion *deletion, int node, int64_t now_us);
@@ -121,20 +122,20 @@ void deletion_send(Deletion *deletion, int node, int64_t now_us);
 /* Asks this node something in between. MQ_OK: output.answered will be called, unless the connection is
  * lost; MQ_FULL: later; anything else: it is lost. */
 MqResult deletion_ask(Deletion *deletion, int node, MqBytes command, uint64_t question,
-					  int64_t now_us);
+                      int64_t now_us);
 
 /* The next reply of this node. Anything but DELETION_DONE: Redis refused to delete, *error
  * (512 bytes) holds its words; the owner drops the connection and calls deletion_lost. From then
  * on only the refused command is sent there, until it is answered well: deletion_is_troubled. */
 DeletionVerdict deletion_reply(Deletion *deletion, int node, const struct redisReply *reply,
-							   int64_t now_us, char *error);
+                               int64_t now_us, char *error);
 
 /* What was answered and may not have reached every replica is deleted again after the connection was
  * lost (recent.h), by whoever owns it then: what is younger than keep_us, and not below what replicas
  * are said to have. */
 void deletion_keep_recent(Deletion *deletion, int64_t keep_us);
 void deletion_replicas(Deletion *deletion, int node, const struct Role *role, bool replicated,
-					   int64_t now_us);
+                       int64_t now_us);
 
 /* Is anything kept of this node? */
 bool deletion_keeps_recent(const Deletion *deletion, int node);

@@ -30,8 +30,8 @@ at_its_end(const Figures *figures)
 		.delay_p99_us = HISTORY_UNMEASURED,
 		.redis_p99_us = HISTORY_UNMEASURED,
 		.in_flight = clamp(figures->in_flight),
-		.queue_messages = figures->queue_messages < INT32_MAX ? (int32_t) figures->queue_messages
-	                                                          : INT32_MAX,
+		.queue_messages =
+			figures->queue_messages < INT32_MAX ? (int32_t) figures->queue_messages : INT32_MAX,
 		.broker_up = figures->broker.up,
 		.redis_up = figures->redis.up,
 	};

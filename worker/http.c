@@ -38,7 +38,7 @@ struct Http
 	Answer            *answer;
 	int64_t            began_us;
 	int64_t            started_at_us; /* the same, since 1970 */
-	int64_t            looked_us; /* 0: never */
+	int64_t            looked_us;     /* 0: never */
 	Page               page;
 	History            history;
 
@@ -219,10 +219,11 @@ socket_address(const ListenAddress *address, struct sockaddr_storage *out)
 static int
 listen_at(const struct sockaddr_storage *where)
 {
-	socklen_t size = where->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-	int       on = 1;
-	int       fd = socket(where->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int       reason;
+	socklen_t size =
+		where->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	int on = 1;
+	int fd = socket(where->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int reason;
 
 	if (fd < 0)
 		return -1;

@@ -130,8 +130,7 @@ intake_take(Intake *intake, TagRef ref, const MqEvent *message, int64_t now_us)
 		         (unsigned long long) message->body_bytes, INVALIDATION_MAX_BODY_BYTES);
 		return refuse_message(intake, ref, message, error, now_us);
 	}
-	if (!invalidation_parse(invalidation, message->body, mq_event_content_encoding(message),
-	                        error))
+	if (!invalidation_parse(invalidation, message->body, mq_event_content_encoding(message), error))
 		return refuse_message(intake, ref, message, error, now_us);
 	log_message(message, invalidation);
 	if (!check_prefixes(intake, invalidation, error))

@@ -22,11 +22,11 @@ typedef struct Intake
 	DeadLetters        *dead_letters;
 
 	/* private */
-	Invalidation invalidation; /* of the present message */
-	uint64_t dead_unlogged; /* since the last line about one */
-	int64_t  dead_logged_us;
-	uint64_t keys_logged; /* in the second since keys_logged_us */
-	int64_t  keys_logged_us;
+	Invalidation invalidation;  /* of the present message */
+	uint64_t     dead_unlogged; /* since the last line about one */
+	int64_t      dead_logged_us;
+	uint64_t     keys_logged; /* in the second since keys_logged_us */
+	int64_t      keys_logged_us;
 } Intake;
 
 /* Not to be called while dead_letters_is_full. false: out of memory. */

@@ -28,8 +28,8 @@ static bool
 is_plain(MqBytes encoding)
 {
 	return encoding.size == 0 ||
-		   (encoding.size == 5 && strncasecmp(encoding.data, "utf-8", 5) == 0) ||
-		   (encoding.size == 8 && strncasecmp(encoding.data, "identity", 8) == 0);
+	       (encoding.size == 5 && strncasecmp(encoding.data, "utf-8", 5) == 0) ||
+	       (encoding.size == 8 && strncasecmp(encoding.data, "identity", 8) == 0);
 }
 
 static bool
@@ -37,7 +37,7 @@ check_outside(MqBytes body, MqBytes content_encoding, char error[INVALIDATION_ER
 {
 	if (body.size > INVALIDATION_MAX_BODY_BYTES)
 		return refuse(error, "the body has %zu bytes, at most %d are taken", body.size,
-					  INVALIDATION_MAX_BODY_BYTES);
+		              INVALIDATION_MAX_BODY_BYTES);
 	if (!is_plain(content_encoding))
 		return refuse(error, "the body has a content encoding");
 	if (body.size == 0)
@@ -75,8 +75,7 @@ typedef struct Shape
 	bool  wrong;
 } Shape;
 
-static void __attribute__((format(printf, 2, 3)))
-complain(Shape *shape, const char *format, ...)
+static void __attribute__((format(printf, 2, 3))) complain(Shape *shape, const char *format, ...)
 {
 	va_list args;
 
@@ -113,7 +112,8 @@ read_strings(Scanner *scanner, const char *member, StringList *list, Shape *shap
 		complain(shape, "\"%s\" is not an array of strings", member);
 		return skip_value(scanner, token);
 	}
-	for (size_t i = 0; (token = scanner_next(scanner)) != TOKEN_ARRAY_END && token != TOKEN_ERROR; i++)
+	for (size_t i = 0; (token = scanner_next(scanner)) != TOKEN_ARRAY_END && token != TOKEN_ERROR;
+	     i++)
 	{
 		if (token != TOKEN_STRING)
 		{
@@ -128,7 +128,7 @@ read_strings(Scanner *scanner, const char *member, StringList *list, Shape *shap
 	}
 	if (list->count > INVALIDATION_MAX_KEYS)
 		complain(shape, "\"%s\" has %zu elements, at most %d are taken", member, list->count,
-				 INVALIDATION_MAX_KEYS);
+		         INVALIDATION_MAX_KEYS);
 	return token;
 }
 
@@ -137,8 +137,8 @@ static Token
 read_members(Invalidation *invalidation, Shape *shape)
 {
 	Scanner *scanner = &invalidation->scanner;
-	Token   token;
-	bool        any = false;
+	Token    token;
+	bool     any = false;
 
 	while ((token = scanner_next(scanner)) == TOKEN_NAME)
 	{
@@ -162,11 +162,11 @@ read_members(Invalidation *invalidation, Shape *shape)
 
 bool
 invalidation_parse(Invalidation *invalidation, MqBytes body, MqBytes content_encoding,
-				   char error[INVALIDATION_ERROR_BYTES])
+                   char error[INVALIDATION_ERROR_BYTES])
 {
 	Scanner *scanner = &invalidation->scanner;
-	Shape       shape = {.error = error};
-	Token   token;
+	Shape    shape = {.error = error};
+	Token    token;
 
 	invalidation->keys.count = invalidation->patterns.count = 0;
 	if (!check_outside(body, content_encoding, error))

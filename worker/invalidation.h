@@ -30,7 +30,7 @@ typedef struct StringList
 /* Zeroed is empty. Used for one message after another, it takes no memory for most of them. */
 typedef struct Invalidation
 {
-	Scanner scanner;
+	Scanner    scanner;
 	StringList keys, patterns;
 } Invalidation;
 
@@ -38,7 +38,7 @@ typedef struct Invalidation
  * as keys and patterns are looked at. false: error says why, one line, without any of the body's
  * text. */
 bool invalidation_parse(Invalidation *invalidation, MqBytes body, MqBytes content_encoding,
-						char error[INVALIDATION_ERROR_BYTES]);
+                        char error[INVALIDATION_ERROR_BYTES]);
 
 /* Borrowed from invalidation and body. */
 size_t  invalidation_key_count(const Invalidation *invalidation);

@@ -47,7 +47,7 @@ static void
 master_enter(Master *master, MasterState state)
 {
 	assert(state == MASTER_SEEKING || state == master->state + 1 ||
-		   (master->sentinel == NULL && state == MASTER_TRUSTED));
+	       (master->sentinel == NULL && state == MASTER_TRUSTED));
 	master->state = state;
 }
 
@@ -115,7 +115,7 @@ describe_chosen(const Master *master, const Claims *claims, char *out, size_t si
 	if (who >= 0)
 		sentinel_describe(master->sentinel, who, sentinel, sizeof(sentinel));
 	snprintf(out, size, "master %.200s%s%.200s", host, who < 0 ? "" : ", named by Sentinel ",
-			 sentinel);
+	         sentinel);
 }
 
 /* The chosen server is of no use: says why in *text, where that is not of its own making. */
@@ -204,7 +204,7 @@ static void
 ask_role(Master *master, int64_t now_us)
 {
 	if (master->role_at != 0 || now_us < master->role_due_us ||
-		redis_link_send(master->link, now_us, mq_bytes_of(ROLE_COMMAND), 1) != MQ_OK)
+	    redis_link_send(master->link, now_us, mq_bytes_of(ROLE_COMMAND), 1) != MQ_OK)
 		return;
 	master->role_at = ++master->sent;
 	master->role_due_us = now_us + MASTER_ROLE_US;
@@ -265,13 +265,13 @@ role_refused(Master *master, const redisReply *reply, int64_t now_us, RedisEvent
 
 	if (is_role)
 		snprintf(reason, sizeof(reason), "says that it is no master, but \"%s\"",
-				 master->role.name);
+		         master->role.name);
 	else
 		refusal_describe(reason, sizeof(reason), reply, "ROLE");
 	redis_link_drop(master->link,
-					!is_role && reply->type == REDIS_REPLY_ERROR &&
-						refusal_classify(reply->str, reply->len) == DELETION_SETTINGS,
-					now_us);
+	                !is_role && reply->type == REDIS_REPLY_ERROR &&
+	                    refusal_classify(reply->str, reply->len) == DELETION_SETTINGS,
+	                now_us);
 	refute(master, is_role ? CLAIM_FALSE : CLAIM_UNREACHABLE, reason, now_us, master->lost_text);
 	*event = (RedisEvent){.kind = REDIS_EVENT_LOST, .text = master->lost_text};
 	return true;
@@ -323,8 +323,9 @@ pass_on(Master *master, int64_t now_us, RedisEvent *event)
 	case REDIS_EVENT_READY:
 		return link_ready(master, now_us);
 	case REDIS_EVENT_REPLY:
-		return ++master->answered == master->role_at ? take_role(master, event->reply, now_us, event)
-													 : true;
+		return ++master->answered == master->role_at
+		           ? take_role(master, event->reply, now_us, event)
+		           : true;
 	case REDIS_EVENT_LOST:
 		link_lost(master, event, now_us);
 		return true;

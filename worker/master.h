@@ -22,7 +22,8 @@
 #include <stddef.h>
 
 #define MASTER_ROLE_US ((int64_t) 1000000)
-#define MASTER_KEEP_US ((int64_t) 30000000) /* beyond the silence that means dead: an election takes seconds */
+#define MASTER_KEEP_US                                                                             \
+	((int64_t) 30000000) /* beyond the silence that means dead: an election takes seconds */
 
 typedef struct Master Master;
 

@@ -121,7 +121,8 @@ add_process(MqBuffer *out, int64_t started_at_us)
 	if (resident > 0)
 		add(out,
 		    "# HELP process_resident_memory_bytes Memory that is resident.\n"
-		    "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %" PRId64 "\n",
+		    "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %" PRId64
+		    "\n",
 		    resident);
 	return add(out,
 	           "# HELP process_cpu_seconds_total Processor time, of user and system.\n"

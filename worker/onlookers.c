@@ -17,8 +17,8 @@
 #define WATCHED_QUEUE_US ((int64_t) 1000000)
 
 bool
-onlookers_open(Onlookers *onlookers, const WorkerConfig *config, FigureSource source, int64_t now_us,
-               char *reason, size_t size)
+onlookers_open(Onlookers *onlookers, const WorkerConfig *config, FigureSource source,
+               int64_t now_us, char *reason, size_t size)
 {
 	const ListenAddress *address = &config->metrics_listen;
 
@@ -35,8 +35,7 @@ onlookers_open(Onlookers *onlookers, const WorkerConfig *config, FigureSource so
 	}
 	if (address->host[0] != '\0')
 	{
-		onlookers->http = http_new(address, config->name,
-		                           report_answer(onlookers->report), now_us);
+		onlookers->http = http_new(address, config->name, report_answer(onlookers->report), now_us);
 		if (onlookers->http == NULL)
 		{
 			snprintf(reason, size, "--metrics-listen: %s:%u: %s", address->host, address->port,

@@ -16,8 +16,7 @@
 
 #define MAX_TIME_US ((int64_t) 3600 * 1000000)
 
-static bool __attribute__((format(printf, 2, 3)))
-complain(char *reason, const char *format, ...)
+static bool __attribute__((format(printf, 2, 3))) complain(char *reason, const char *format, ...)
 {
 	va_list args;
 
@@ -173,14 +172,14 @@ static bool
 parse_amqp_password_file(WorkerConfig *config, const char *value, char *reason)
 {
 	return parse_name(config->amqp_password_file, sizeof(config->amqp_password_file), value, true,
-					  reason);
+	                  reason);
 }
 
 static bool
 parse_redis_password_file(WorkerConfig *config, const char *value, char *reason)
 {
-	return parse_name(config->redis_password_file, sizeof(config->redis_password_file), value,
-					  true, reason);
+	return parse_name(config->redis_password_file, sizeof(config->redis_password_file), value, true,
+	                  reason);
 }
 
 static bool
@@ -323,7 +322,7 @@ parse_metrics_listen(WorkerConfig *config, const char *value, char *reason)
 	if (size == 0 || strcmp(listen->host, "localhost") == 0)
 		strcpy(listen->host, "127.0.0.1");
 	if (inet_pton(AF_INET, listen->host, address) != 1 &&
-		inet_pton(AF_INET6, listen->host, address) != 1)
+	    inet_pton(AF_INET6, listen->host, address) != 1)
 		return complain(reason, "must be address:port, the address numeric");
 	listen->port = (uint16_t) port;
 	return true;
@@ -336,7 +335,7 @@ parse_report_to(WorkerConfig *config, const char *value, char *reason)
 	if (!parse_name(config->report_to, sizeof(config->report_to), value, true, reason))
 		return false;
 	return report_is_conninfo(value) ||
-		   complain(reason, "is not a connection string or URI of libpq");
+	       complain(reason, "is not a connection string or URI of libpq");
 }
 
 static bool
@@ -352,75 +351,75 @@ parse_replay_dead(WorkerConfig *config, const char *value, char *reason)
 }
 
 const Option options[] = {
-	{"amqp-url", "OUTBOX_AMQP_URL", "amqp://guest:guest@localhost:5672/%2f", "URL",
-	 parse_amqp_url, NULL,
-	 "the broker: amqp://user:password@host:port/vhost?heartbeat=10 or amqps://...;\n"
-	 "several, separated by commas, are tried in turn; with amqps:// and\n"
-	 "?auth_mechanism=external our certificate is the login, without a password"},
-	{"amqp-password-file", "OUTBOX_AMQP_PASSWORD_FILE", "", "FILE",
-	 parse_amqp_password_file, NULL, "its first line takes the place of the password in --amqp-url"},
+	{"amqp-url", "OUTBOX_AMQP_URL", "amqp://guest:guest@localhost:5672/%2f", "URL", parse_amqp_url,
+     NULL,
+     "the broker: amqp://user:password@host:port/vhost?heartbeat=10 or amqps://...;\n"
+     "several, separated by commas, are tried in turn; with amqps:// and\n"
+     "?auth_mechanism=external our certificate is the login, without a password"},
+	{"amqp-password-file", "OUTBOX_AMQP_PASSWORD_FILE", "", "FILE", parse_amqp_password_file, NULL,
+     "its first line takes the place of the password in --amqp-url"},
 	{"amqp-ca-file", "OUTBOX_AMQP_CA_FILE", "", "FILE", parse_amqp_ca_file, NULL,
-	 "amqps://: the authorities to trust (PEM) in place of the system's"},
+     "amqps://: the authorities to trust (PEM) in place of the system's"},
 	{"amqp-cert-file", "OUTBOX_AMQP_CERT_FILE", "", "FILE", parse_amqp_cert_file, NULL,
-	 "amqps://: our own certificate (PEM), where the broker asks for one"},
+     "amqps://: our own certificate (PEM), where the broker asks for one"},
 	{"amqp-key-file", "OUTBOX_AMQP_KEY_FILE", "", "FILE", parse_amqp_key_file, NULL,
-	 "amqps://: its key, if it does not stand in the certificate's file"},
+     "amqps://: its key, if it does not stand in the certificate's file"},
 	{"redis-url", "OUTBOX_REDIS_URL", "redis://localhost:6379/0", "URL", parse_redis_url,
-	 clear_redis_url,
-	 "the cache: redis://user:password@host:port/db, rediss://... (TLS),\n"
-	 "redis+unix://user:password@/path?db=0, or by Sentinel:\n"
-	 "redis+sentinel://user:password@host:port,host:port/master/db?sentinel_user=...\n"
-	 "&sentinel_password=..., or a cluster by some of its nodes:\n"
-	 "redis+cluster://user:password@host:port,host:port; repeatable (in the\n"
-	 "environment separated by white space): caches that are one, a message is done\n"
-	 "once all have answered"},
-	{"redis-password-file", "OUTBOX_REDIS_PASSWORD_FILE", "", "FILE",
-	 parse_redis_password_file, NULL, "its first line takes the place of the password in --redis-url"},
+     clear_redis_url,
+     "the cache: redis://user:password@host:port/db, rediss://... (TLS),\n"
+     "redis+unix://user:password@/path?db=0, or by Sentinel:\n"
+     "redis+sentinel://user:password@host:port,host:port/master/db?sentinel_user=...\n"
+     "&sentinel_password=..., or a cluster by some of its nodes:\n"
+     "redis+cluster://user:password@host:port,host:port; repeatable (in the\n"
+     "environment separated by white space): caches that are one, a message is done\n"
+     "once all have answered"},
+	{"redis-password-file", "OUTBOX_REDIS_PASSWORD_FILE", "", "FILE", parse_redis_password_file,
+     NULL, "its first line takes the place of the password in --redis-url"},
 	{"redis-ca-file", "OUTBOX_REDIS_CA_FILE", "", "FILE", parse_redis_ca_file, NULL,
-	 "rediss://: the authorities to trust (PEM) in place of the system's"},
+     "rediss://: the authorities to trust (PEM) in place of the system's"},
 	{"redis-cert-file", "OUTBOX_REDIS_CERT_FILE", "", "FILE", parse_redis_cert_file, NULL,
-	 "rediss://: our own certificate (PEM), where Redis asks for one"},
+     "rediss://: our own certificate (PEM), where Redis asks for one"},
 	{"redis-key-file", "OUTBOX_REDIS_KEY_FILE", "", "FILE", parse_redis_key_file, NULL,
-	 "rediss://: its key, if it does not stand in the certificate's file"},
+     "rediss://: its key, if it does not stand in the certificate's file"},
 	{"config", "OUTBOX_CONFIG", "", "FILE", parse_config_file, NULL,
-	 "lines \"amqp-url = ...\", # begins a comment; counts before the defaults only"},
+     "lines \"amqp-url = ...\", # begins a comment; counts before the defaults only"},
 	{"queue", "OUTBOX_QUEUE", "cache-invalidation", "NAME", parse_queue, NULL,
-	 "where invalidations wait; what is not understood goes to NAME.dead"},
+     "where invalidations wait; what is not understood goes to NAME.dead"},
 	{"exchange", "OUTBOX_EXCHANGE", "", "NAME", parse_exchange, NULL,
-	 "declare this fanout exchange if it is missing and bind the queue to it"},
+     "declare this fanout exchange if it is missing and bind the queue to it"},
 	{"queue-type", "OUTBOX_QUEUE_TYPE", "classic", "TYPE", parse_queue_type, NULL,
-	 "classic or quorum, for queues that are missing; others are used as they are"},
+     "classic or quorum, for queues that are missing; others are used as they are"},
 	{"no-declare", "OUTBOX_NO_DECLARE", "off", NULL, parse_no_declare, NULL,
-	 "declare nothing: queue and NAME.dead are made by others"},
+     "declare nothing: queue and NAME.dead are made by others"},
 	{"prefetch", "OUTBOX_PREFETCH", "256", "N", parse_prefetch, NULL,
-	 "messages taken before the first is acknowledged, 1 to 65535"},
+     "messages taken before the first is acknowledged, 1 to 65535"},
 	{"key-prefix", "OUTBOX_KEY_PREFIX", "", "TEXT", parse_key_prefix, NULL,
-	 "put before every key and pattern"},
+     "put before every key and pattern"},
 	{"allow-prefix", "OUTBOX_ALLOW_PREFIX", NULL, "TEXT", parse_allow_prefix, clear_allow_prefix,
-	 "refuse keys that do not begin so (before --key-prefix); repeatable,\n"
-	 "in the environment separated by white space"},
+     "refuse keys that do not begin so (before --key-prefix); repeatable,\n"
+     "in the environment separated by white space"},
 	{"second-delete", "OUTBOX_SECOND_DELETE", "off", "TIME", parse_second_delete, NULL,
-	 "delete each key again so much later, for readers of a lagging replica; at\n"
-	 "most 8 MB of keys wait for it, the oldest are deleted earlier then (ms, s, min)"},
+     "delete each key again so much later, for readers of a lagging replica; at\n"
+     "most 8 MB of keys wait for it, the oldest are deleted earlier then (ms, s, min)"},
 	{"metrics-listen", "OUTBOX_METRICS_LISTEN", "off", "ADDRESS", parse_metrics_listen, NULL,
-	 "serve a status page, /metrics (Prometheus), /healthz and /readyz here:\n"
-	 "127.0.0.1:9790; the loopback address if only a port is given"},
+     "serve a status page, /metrics (Prometheus), /healthz and /readyz here:\n"
+     "127.0.0.1:9790; the loopback address if only a port is given"},
 	{"report-to", "OUTBOX_REPORT_TO", "", "CONNINFO", parse_report_to, NULL,
-	 "report each second to this PostgreSQL database, which shows it in outbox.consumer"},
+     "report each second to this PostgreSQL database, which shows it in outbox.consumer"},
 	{"name", "OUTBOX_NAME", NULL, "NAME", parse_worker_name, NULL,
-	 "this worker's name, shown by the broker (default: host name and process id)"},
+     "this worker's name, shown by the broker (default: host name and process id)"},
 	{"log-level", "OUTBOX_LOG_LEVEL", "info", "LEVEL", parse_log_level, NULL,
-	 "error, warning, info or debug"},
+     "error, warning, info or debug"},
 	{"log-format", "OUTBOX_LOG_FORMAT", "text", "FORMAT", parse_log_format, NULL,
-	 "text or json, one line for each change of state, on standard error"},
+     "text or json, one line for each change of state, on standard error"},
 	{"stop-timeout", "OUTBOX_STOP_TIMEOUT", "10s", "TIME", parse_stop_timeout, NULL,
-	 "after SIGTERM; what is unfinished then stays in the queue (ms, s, min)"},
+     "after SIGTERM; what is unfinished then stays in the queue (ms, s, min)"},
 	{"dry-run", NULL, "off", NULL, parse_dry_run, NULL,
-	 "say what would be deleted; delete and acknowledge nothing"},
+     "say what would be deleted; delete and acknowledge nothing"},
 	{"check", NULL, "off", NULL, parse_check, NULL,
-	 "try broker and Redis once, say what is wrong, exit with 0 or 1"},
+     "try broker and Redis once, say what is wrong, exit with 0 or 1"},
 	{"replay-dead", NULL, "off", NULL, parse_replay_dead, NULL,
-	 "send the messages of NAME.dead back to the queue, then exit"},
+     "send the messages of NAME.dead back to the queue, then exit"},
 	{0},
 };
 

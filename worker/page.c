@@ -69,10 +69,11 @@ page_make(Page *page)
 	mq_buffer_append(&page->text, html.data, html.size);
 	hash(css, css_hash);
 	hash(js, js_hash);
-	snprintf(page->policy, sizeof(page->policy),
-	         "default-src 'none'; style-src 'sha256-%s'; script-src 'sha256-%s'; connect-src 'self'; "
-	         "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-	         css_hash, js_hash);
+	snprintf(
+		page->policy, sizeof(page->policy),
+		"default-src 'none'; style-src 'sha256-%s'; script-src 'sha256-%s'; connect-src 'self'; "
+		"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+		css_hash, js_hash);
 	return MQ_OK;
 }
 

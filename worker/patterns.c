@@ -67,9 +67,8 @@ patterns_add(PatternQueue *queue, MqBytes pattern)
 	Pattern  *made;
 
 	for (Pattern *old = *bucket; old != NULL; old = old->same_hash)
-		if (old->hash == hash &&
-			mq_bytes_equal(pattern,
-						   mq_bytes(old->bytes.data + prefix_size, old->bytes.size - prefix_size)))
+		if (old->hash == hash && mq_bytes_equal(pattern, mq_bytes(old->bytes.data + prefix_size,
+		                                                          old->bytes.size - prefix_size)))
 			return old;
 	made = pattern_new(queue->prefix, pattern, hash);
 	if (made == NULL)

@@ -30,7 +30,7 @@ typedef struct PatternQueue
 	Pattern *head, *tail;
 	bool     begun; /* the head's scan */
 	size_t   held_bytes;
-	char    *prefix; /* glob characters escaped */
+	char    *prefix;                    /* glob characters escaped */
 	Pattern *buckets[PATTERNS_BUCKETS]; /* those that wait and are not begun */
 } PatternQueue;
 

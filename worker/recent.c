@@ -175,26 +175,26 @@ make_mark(Recent *recent, uint64_t offset, int64_t now_us)
 	bool              empty = recent->kept.head == NULL && recent->kept_patterns.head == NULL;
 
 	if (empty || recent->mark_count == RECENT_MARKS ||
-		(recent->mark_count > 0 && last->chunks == recent->chunks_added &&
-		 last->patterns == recent->patterns_added))
+	    (recent->mark_count > 0 && last->chunks == recent->chunks_added &&
+	     last->patterns == recent->patterns_added))
 		return;
 	*mark_at(recent, recent->mark_count++) = (RecentMark){.offset = offset,
-														  .made_us = now_us,
-														  .chunks = recent->chunks_added,
-														  .patterns = recent->patterns_added};
+	                                                      .made_us = now_us,
+	                                                      .chunks = recent->chunks_added,
+	                                                      .patterns = recent->patterns_added};
 	recent->tail_closed = true;
 }
 
 void
 recent_role(Recent *recent, ChunkQueue *spare, uint64_t offset, bool replicated,
-			uint64_t replicas_offset, int64_t now_us)
+            uint64_t replicas_offset, int64_t now_us)
 {
 	while (recent->mark_count > 0)
 	{
 		const RecentMark *mark = mark_at(recent, 0);
 
 		if (!(replicated && replicas_offset >= mark->offset) &&
-			now_us < mark->made_us + recent->keep_us)
+		    now_us < mark->made_us + recent->keep_us)
 			break;
 		forget_before(recent, spare, mark);
 		recent->mark_first = (recent->mark_first + 1) % RECENT_MARKS;

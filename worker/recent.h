@@ -73,7 +73,7 @@ void recent_add_pattern(Recent *recent, MqBytes pattern);
 /* The master is at this offset; what was added so far is before it. And so much all replicas have
  * (replicated false: that is not known, one is missing). */
 void recent_role(Recent *recent, ChunkQueue *spare, uint64_t offset, bool replicated,
-				 uint64_t replicas_offset, int64_t now_us);
+                 uint64_t replicas_offset, int64_t now_us);
 
 /* The connection is lost: everything is to be deleted again. */
 void recent_again(Recent *recent);

@@ -38,8 +38,8 @@ reconnect_failed(Reconnect *reconnect, bool refused, int64_t now_us)
 {
 	if (reconnect->away_since_us == 0)
 		reconnect->away_since_us = now_us;
-	reconnect->pause.limit_us = now_us - reconnect->away_since_us > SOON_US ? LONGEST_PAUSE_US
-																			: SOON_LONGEST_PAUSE_US;
+	reconnect->pause.limit_us =
+		now_us - reconnect->away_since_us > SOON_US ? LONGEST_PAUSE_US : SOON_LONGEST_PAUSE_US;
 	reconnect->address = (reconnect->address + 1) % reconnect->address_count;
 	if (++reconnect->failed < reconnect->address_count)
 	{
@@ -47,8 +47,8 @@ reconnect_failed(Reconnect *reconnect, bool refused, int64_t now_us)
 		return;
 	}
 	reconnect->failed = 0;
-	reconnect->due_us = now_us + backoff_next_us(refused ? &reconnect->refused_pause
-														 : &reconnect->pause);
+	reconnect->due_us =
+		now_us + backoff_next_us(refused ? &reconnect->refused_pause : &reconnect->pause);
 }
 
 void
@@ -93,5 +93,5 @@ bool
 reconnect_is_local(const char *host)
 {
 	return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
-		   strcmp(host, "::1") == 0;
+	       strcmp(host, "::1") == 0;
 }

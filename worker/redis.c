@@ -30,7 +30,7 @@ struct RedisLink
 	TlsContext  *certificates;
 	RedisState   state;
 	Stream      *stream;
-	MqBuffer     input;    /* read and not yet looked at, from input_at on */
+	MqBuffer     input; /* read and not yet looked at, from input_at on */
 	size_t       input_at;
 	redisReader *reader;
 	bool         reader_busy; /* it has a part of an answer, or more of them */
@@ -38,9 +38,9 @@ struct RedisLink
 	redisReply   integer;     /* that one, if the reader was not needed */
 
 	int64_t answer_limit_us;
-	size_t  unanswered; /* commands */
-	bool    ping_first; /* the oldest of them is our own PING */
-	bool    hello_asked; /* and not answered */
+	size_t  unanswered;    /* commands */
+	bool    ping_first;    /* the oldest of them is our own PING */
+	bool    hello_asked;   /* and not answered */
 	bool    hello_skipped; /* by the next login: this peer hung up on it */
 	bool    announce_ready;
 	bool    announce_lost;
@@ -137,8 +137,7 @@ redis_link_drop(RedisLink *link, bool settings, int64_t now_us)
 	link->unanswered = 0;
 	link->ping_first = false;
 	link->announce_ready = false;
-	link->retry_due_us =
-		now_us + backoff_next_us(settings ? &link->settings_pause : &link->pause);
+	link->retry_due_us = now_us + backoff_next_us(settings ? &link->settings_pause : &link->pause);
 	link_enter(link, REDIS_WAITING);
 }
 
@@ -214,7 +213,7 @@ begin_login(RedisLink *link, int64_t now_us)
 	snprintf(database, sizeof(database), "%d", url->database);
 	if (result == MQ_OK && url->password[0] != '\0')
 		result = url->user[0] != '\0' ? put_words(link, now_us, 3, auth)
-									  : put_words(link, now_us, 2, auth_default);
+		                              : put_words(link, now_us, 2, auth_default);
 	if (result == MQ_OK && url->database != 0)
 		result = put_words(link, now_us, 2, select);
 	link->hello_asked = link->url.kind == REDIS_SERVER && !link->hello_skipped;
@@ -239,10 +238,10 @@ begin_connecting(RedisLink *link, int64_t now_us)
 	stream_set_tls(link->stream, link->url.tls ? link->certificates : NULL);
 	if (link->url.path[0] != '\0')
 		result = stream_connect_unix(link->stream, link->url.path, now_us, REDIS_CONNECT_LIMIT_US,
-									 &error);
+		                             &error);
 	else
 		result = stream_connect(link->stream, link->url.host, link->url.port, now_us,
-								REDIS_CONNECT_LIMIT_US, &error);
+		                        REDIS_CONNECT_LIMIT_US, &error);
 	if (result != MQ_OK)
 		link_lost(link, error.text, false, now_us);
 }
@@ -296,7 +295,7 @@ redis_link_step(RedisLink *link, int64_t now_us)
 	if (link->state == REDIS_READY)
 		ping_idle(link, now_us);
 	if (stream_state(link->stream) != STREAM_CLOSED &&
-		stream_step(link->stream, now_us, &error) != MQ_OK)
+	    stream_step(link->stream, now_us, &error) != MQ_OK)
 	{
 		link_lost(link, link->has_last_words ? link->lost_text : error.text, false, now_us);
 		return;
@@ -317,7 +316,7 @@ redis_link_flush(RedisLink *link, int64_t now_us)
 	MqError error;
 
 	if (link->state == REDIS_READY && stream_unsent(link->stream) > 0 &&
-		stream_step(link->stream, now_us, &error) != MQ_OK)
+	    stream_step(link->stream, now_us, &error) != MQ_OK)
 		link_lost(link, error.text, false, now_us);
 }
 
@@ -344,8 +343,10 @@ hello_answered(RedisLink *link, int64_t now_us)
 {
 	link->hello_asked = false;
 	if (is_cluster_node(link->reply))
-		link_lost(link, "it is a node of a Redis Cluster, where others answer MOVED: use redis+cluster://",
-				  true, now_us);
+		link_lost(
+			link,
+			"it is a node of a Redis Cluster, where others answer MOVED: use redis+cluster://",
+			true, now_us);
 	else if (link->reply->type == REDIS_REPLY_ERROR)
 	{
 		snprintf(link->lost_text, sizeof(link->lost_text), "%s", link->reply->str);
@@ -452,9 +453,10 @@ next_reply(RedisLink *link, int64_t now_us)
 			link_lost(link, link->lost_text, false, now_us);
 		}
 		else if (link->unanswered > 0 && now_us >= link->answer_due_us)
-			link_lost(link, link->answer_limit_us == REDIS_ANSWER_LIMIT_US ? "no answer for 5 s"
-																			: "no answer in time",
-					  false, now_us);
+			link_lost(link,
+			          link->answer_limit_us == REDIS_ANSWER_LIMIT_US ? "no answer for 5 s"
+			                                                         : "no answer in time",
+			          false, now_us);
 		return false;
 	}
 	link->answer_due_us = now_us + link->answer_limit_us;

@@ -55,9 +55,9 @@ typedef struct RedisEvent
 	const struct redisReply *reply; /* until the next call with this link */
 	const char              *text;  /* LOST: one line, without password */
 
-	const struct Role *role; /* ROLE: all that was answered before is below its offset */
+	const struct Role *role;       /* ROLE: all that was answered before is below its offset */
 	bool               replicated; /* every replica is counted in it */
-	int64_t            keep_us; /* how long what is not replicated may matter */
+	int64_t            keep_us;    /* how long what is not replicated may matter */
 } RedisEvent;
 
 /* url: copied. certificates: for rediss://, borrowed. seed: see backoff.h. Begins to connect at the

@@ -25,8 +25,8 @@
 #define LAST_LIMIT_S 1
 #define FIRST_PAUSE_US ((int64_t) 1000000)
 #define LONGEST_PAUSE_US ((int64_t) 30000000)
-#define LOOKED_AT_PAUSE_US ((int64_t) 2000000)  /* the longest while somebody looks */
-#define REFUSED_PAUSE_US ((int64_t) 10000000)   /* the server's log has a line for each refusal */
+#define LOOKED_AT_PAUSE_US ((int64_t) 2000000) /* the longest while somebody looks */
+#define REFUSED_PAUSE_US ((int64_t) 10000000)  /* the server's log has a line for each refusal */
 #define PARAMETERS 10
 
 /* Figures as text, in the order of report_consumer's arguments; an empty text is NULL. */
@@ -282,11 +282,12 @@ send_report(Report *report, const ReportText *text, int64_t limit_ms)
 
 	for (int i = 0; i < PARAMETERS; i++)
 		values[i] = text->values[i][0] == '\0' ? NULL : text->values[i];
-	result = take_result(report,
-	                     PQsendQueryParams(report->connection,
-	                                       "SELECT outbox.report_consumer($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)",
-	                                       PARAMETERS, NULL, values, NULL, NULL, 0),
-	                     limit_ms);
+	result = take_result(
+		report,
+		PQsendQueryParams(report->connection,
+	                      "SELECT outbox.report_consumer($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)",
+	                      PARAMETERS, NULL, values, NULL, NULL, 0),
+		limit_ms);
 	if (result == NULL)
 		return false;
 	fine = PQresultStatus(result) == PGRES_TUPLES_OK;

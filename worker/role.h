@@ -14,10 +14,10 @@ struct redisReply; /* hiredis */
 typedef struct Role
 {
 	bool     is_master;
-	char     name[24];       /* "master", "slave", "sentinel", or what else it said */
-	uint64_t offset;         /* of a master: bytes of its replication stream */
-	int      replicas;       /* connected to it */
-	uint64_t acknowledged;   /* by the one that is furthest behind */
+	char     name[24];     /* "master", "slave", "sentinel", or what else it said */
+	uint64_t offset;       /* of a master: bytes of its replication stream */
+	int      replicas;     /* connected to it */
+	uint64_t acknowledged; /* by the one that is furthest behind */
 } Role;
 
 /* false: no answer to ROLE. */

@@ -31,8 +31,9 @@ scan_free(Scan *scan, ChunkQueue *spare)
 MqBytes
 scan_command(Scan *scan, MqBytes pattern)
 {
-	MqBytes words[] = {mq_bytes_of("SCAN"), mq_bytes_of(scan->cursor), mq_bytes_of("MATCH"),
-					   pattern,             mq_bytes_of("COUNT"),      mq_bytes_of(SCAN_COUNT)};
+	MqBytes words[] = {mq_bytes_of("SCAN"),  mq_bytes_of(scan->cursor),
+	                   mq_bytes_of("MATCH"), pattern,
+	                   mq_bytes_of("COUNT"), mq_bytes_of(SCAN_COUNT)};
 
 	scan->command.size = 0;
 	if (!resp_append_command(&scan->command, words, sizeof(words) / sizeof(words[0])))
@@ -82,13 +83,14 @@ take_step(Scan *scan, ChunkQueue *spare, const redisReply *reply)
 	cursor = reply->element[0];
 	keys = reply->element[1];
 	if (cursor->type != REDIS_REPLY_STRING || cursor->len >= SCAN_CURSOR_BYTES ||
-		keys->type != REDIS_REPLY_ARRAY)
+	    keys->type != REDIS_REPLY_ARRAY)
 		return false;
 	for (size_t i = 0; i < keys->elements; i++)
 	{
 		const redisReply *key = keys->element[i];
 
-		if (key->type != REDIS_REPLY_STRING || !add_found(scan, spare, mq_bytes(key->str, key->len)))
+		if (key->type != REDIS_REPLY_STRING ||
+		    !add_found(scan, spare, mq_bytes(key->str, key->len)))
 			return false;
 	}
 	memcpy(scan->cursor, cursor->str, cursor->len);

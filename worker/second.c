@@ -12,8 +12,8 @@ join_tail(SecondQueue *queue, const Chunk *chunk, int64_t now_us)
 	size_t before;
 	bool   fine = true;
 
-	if (tail == NULL || now_us + queue->delay_us > tail->due_us ||
-	    tail->form != chunk->form || tail->count + chunk->count > CHUNK_KEYS ||
+	if (tail == NULL || now_us + queue->delay_us > tail->due_us || tail->form != chunk->form ||
+	    tail->count + chunk->count > CHUNK_KEYS ||
 	    tail->bytes.size + chunk->bytes.size > CHUNK_BYTES)
 		return false;
 	before = chunk_size(tail);
@@ -42,8 +42,8 @@ is_due(const SecondQueue *queue, int64_t now_us)
 {
 	const Chunk *head = queue->list.head;
 
-	return head != NULL && (queue->hurried || queue->held_bytes > queue->max_bytes ||
-	                        now_us >= head->due_us);
+	return head != NULL &&
+	       (queue->hurried || queue->held_bytes > queue->max_bytes || now_us >= head->due_us);
 }
 
 Chunk *

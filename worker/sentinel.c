@@ -63,7 +63,7 @@ write_questions(Sentinel *sentinel)
 	for (int i = 0; fine && i < QUESTIONS; i++)
 	{
 		MqBytes words[] = {mq_bytes_of("SENTINEL"), mq_bytes_of(verbs[i]),
-						   mq_bytes_of(sentinel->url.master)};
+		                   mq_bytes_of(sentinel->url.master)};
 
 		fine = resp_append_command(&sentinel->questions[i], words, 3);
 	}
@@ -152,10 +152,10 @@ take_address(Sentinel *sentinel, int who, const redisReply *reply)
 		voice_failed(sentinel, who, false, text);
 	}
 	else if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
-			 reply->element[0]->type != REDIS_REPLY_STRING ||
-			 reply->element[1]->type != REDIS_REPLY_STRING ||
-			 reply->element[0]->len >= sizeof(voice->master.host) ||
-			 (port = strtol(reply->element[1]->str, NULL, 10)) < 1 || port > UINT16_MAX)
+	         reply->element[0]->type != REDIS_REPLY_STRING ||
+	         reply->element[1]->type != REDIS_REPLY_STRING ||
+	         reply->element[0]->len >= sizeof(voice->master.host) ||
+	         (port = strtol(reply->element[1]->str, NULL, 10)) < 1 || port > UINT16_MAX)
 		voice_failed(sentinel, who, false, "gives an answer that is no address");
 	else
 	{
@@ -200,7 +200,7 @@ take_answer(Sentinel *sentinel, int who, const redisReply *reply, int64_t now_us
 	if (--voice->unanswered > 0 || voice->master.port == 0)
 		return;
 	claims_say(&sentinel->claims, who, voice->master.host, voice->master.port, voice->epoch,
-			   now_us);
+	           now_us);
 	voice->heard = true;
 	voice->problem[0] = '\0';
 	redis_link_worked(voice->link);
@@ -216,14 +216,15 @@ static void
 ask(Sentinel *sentinel, Voice *voice, bool hurry, int64_t now_us)
 {
 	if (redis_link_state(voice->link) != REDIS_READY || voice->unanswered > 0 ||
-		now_us < ask_due_us(voice, hurry))
+	    now_us < ask_due_us(voice, hurry))
 		return;
 	voice->asked_us = now_us;
 	for (voice->unanswered = 0; voice->unanswered < QUESTIONS; voice->unanswered++)
 	{
 		const MqBuffer *question = &sentinel->questions[voice->unanswered];
 
-		if (redis_link_send(voice->link, now_us, mq_bytes(question->data, question->size), 1) == MQ_OK)
+		if (redis_link_send(voice->link, now_us, mq_bytes(question->data, question->size), 1) ==
+		    MQ_OK)
 			continue;
 		/* Half a question would have its answers taken for one another. */
 		redis_link_drop(voice->link, false, now_us);
@@ -277,8 +278,8 @@ sentinel_step(Sentinel *sentinel, bool hurry, int64_t now_us)
 		busy |= voice_step(sentinel, i, hurry, now_us);
 		all &= sentinel->voices[i].heard;
 	}
-	sentinel->all_heard = sentinel->all_heard || all ||
-						  now_us >= sentinel->begun_us + SENTINEL_FIRST_ROUND_US;
+	sentinel->all_heard =
+		sentinel->all_heard || all || now_us >= sentinel->begun_us + SENTINEL_FIRST_ROUND_US;
 	return busy;
 }
 
@@ -305,8 +306,8 @@ sentinel_describe(const Sentinel *sentinel, int who, char *out, size_t size)
 void
 sentinel_describe_problem(const Sentinel *sentinel, char *out, size_t size)
 {
-	size_t used = (size_t) snprintf(out, size, "no Sentinel names a master \"%.64s\"",
-									sentinel->url.master);
+	size_t used =
+		(size_t) snprintf(out, size, "no Sentinel names a master \"%.64s\"", sentinel->url.master);
 
 	for (int i = 0; i < sentinel->url.host_count && used < size; i++)
 	{
@@ -315,7 +316,7 @@ sentinel_describe_problem(const Sentinel *sentinel, char *out, size_t size)
 
 		sentinel_describe(sentinel, i, name, sizeof(name));
 		used += (size_t) snprintf(out + used, size - used, "%s%s %s", i == 0 ? ": " : "; ", name,
-								  problem[0] == '\0' ? "has not answered yet" : problem);
+		                          problem[0] == '\0' ? "has not answered yet" : problem);
 	}
 }
 
@@ -348,7 +349,7 @@ sentinel_poll(const Sentinel *sentinel, struct pollfd *fds, size_t room)
 
 	for (int i = 0; i < sentinel->url.host_count && count < room; i++)
 		count += polled_add(&fds[count], redis_link_fd(sentinel->voices[i].link),
-							redis_link_wants(sentinel->voices[i].link));
+		                    redis_link_wants(sentinel->voices[i].link));
 	return count;
 }
 
@@ -365,7 +366,7 @@ sentinel_due_us(const Sentinel *sentinel, bool hurry)
 		int64_t      own_us = redis_link_due_us(voice->link);
 
 		if (redis_link_state(voice->link) == REDIS_READY && voice->unanswered == 0 &&
-			ask_due_us(voice, hurry) < own_us)
+		    ask_due_us(voice, hurry) < own_us)
 			own_us = ask_due_us(voice, hurry);
 		if (own_us < due_us)
 			due_us = own_us;

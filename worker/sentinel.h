@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define SENTINEL_ASK_US ((int64_t) 500000)
-#define SENTINEL_HURRY_US ((int64_t) 200000)       /* while there is no master */
+#define SENTINEL_HURRY_US ((int64_t) 200000)        /* while there is no master */
 #define SENTINEL_FIRST_ROUND_US ((int64_t) 1000000) /* for all to answer, before one is believed */
 #define SENTINEL_DOWN_AFTER_US ((int64_t) 30000000) /* where none tells it: its default */
 

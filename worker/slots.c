@@ -14,8 +14,7 @@
 
 static uint16_t crc16_table[256];
 
-static void __attribute__((constructor))
-fill_crc16_table(void)
+static void __attribute__((constructor)) fill_crc16_table(void)
 {
 	for (unsigned i = 0; i < 256; i++)
 	{
@@ -74,7 +73,7 @@ static bool
 set_host(RedisHost *host, MqBytes name, int port, const RedisHost *asked)
 {
 	if (name.size >= sizeof(host->host) || port < 1 || port > UINT16_MAX ||
-		(name.size > 0 && memchr(name.data, '\0', name.size) != NULL))
+	    (name.size > 0 && memchr(name.data, '\0', name.size) != NULL))
 		return false;
 	if (name.size == 0 || mq_bytes_equal(name, mq_bytes_of("?")))
 		*host = *asked;
@@ -90,8 +89,8 @@ static MqBytes
 text_of(const redisReply *reply)
 {
 	return reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_STATUS
-			   ? mq_bytes(reply->str, reply->len)
-			   : mq_bytes("", 0);
+	           ? mq_bytes(reply->str, reply->len)
+	           : mq_bytes("", 0);
 }
 
 /* Behind the id, from Redis 7 on: other addresses, as names and values. */
@@ -122,13 +121,13 @@ find_or_add_master(SlotMap *map, const redisReply *node, const RedisHost *asked)
 	MqBytes    name, id;
 
 	if (node->type != REDIS_REPLY_ARRAY || node->elements < 2 ||
-		node->element[1]->type != REDIS_REPLY_INTEGER)
+	    node->element[1]->type != REDIS_REPLY_INTEGER)
 		return SLOT_NO_OWNER;
 	name = text_of(node->element[0]);
 	if (mq_bytes_equal(name, mq_bytes_of("?")))
 		name = other_address(node, "ip");
 	if (node->element[1]->integer > UINT16_MAX ||
-		!set_host(&master.host, name, (int) node->element[1]->integer, asked))
+	    !set_host(&master.host, name, (int) node->element[1]->integer, asked))
 		return SLOT_NO_OWNER;
 	id = node->elements < 3 ? mq_bytes("", 0) : text_of(node->element[2]);
 	snprintf(master.id, sizeof(master.id), "%.*s", (int) (id.size > 63 ? 63 : id.size), id.data);
@@ -148,8 +147,8 @@ parse_range(SlotMap *map, const redisReply *range, const RedisHost *asked)
 	int       owner;
 
 	if (range->type != REDIS_REPLY_ARRAY || range->elements < 3 ||
-		range->element[0]->type != REDIS_REPLY_INTEGER ||
-		range->element[1]->type != REDIS_REPLY_INTEGER)
+	    range->element[0]->type != REDIS_REPLY_INTEGER ||
+	    range->element[1]->type != REDIS_REPLY_INTEGER)
 		return false;
 	first = range->element[0]->integer;
 	last = range->element[1]->integer;
@@ -189,8 +188,7 @@ next_field(MqBytes *rest, char separator, MqBytes *field)
 		return false;
 	end = memchr(rest->data, separator, rest->size);
 	*field = mq_bytes(rest->data, end == NULL ? rest->size : (size_t) (end - rest->data));
-	*rest = end == NULL ? mq_bytes(NULL, 0)
-						: mq_bytes(end + 1, rest->size - field->size - 1);
+	*rest = end == NULL ? mq_bytes(NULL, 0) : mq_bytes(end + 1, rest->size - field->size - 1);
 	return true;
 }
 
@@ -212,7 +210,7 @@ parse_move(SlotClaims *claims, MqBytes text, const SlotMap *map)
 	int         slot;
 
 	if (dash == NULL || text.size < number_size + 3 ||
-		!parse_number(mq_bytes(text.data, number_size), 0, SLOT_COUNT - 1, &slot))
+	    !parse_number(mq_bytes(text.data, number_size), 0, SLOT_COUNT - 1, &slot))
 		return false;
 	slot_set_add(&claims->moving, slot);
 	if (!is_in_map(map, mq_bytes(dash + 3, text.size - number_size - 3)))
@@ -230,13 +228,14 @@ parse_claim(SlotClaims *claims, MqBytes field, const SlotMap *map)
 	if (field.size > 2 && field.data[0] == '[' && field.data[field.size - 1] == ']')
 		return parse_move(claims, mq_bytes(field.data + 1, field.size - 2), map);
 	dash = field.size == 0 ? NULL : memchr(field.data, '-', field.size);
-	if (!parse_number(mq_bytes(field.data, dash == NULL ? field.size : (size_t) (dash - field.data)),
-					  0, SLOT_COUNT - 1, &first))
+	if (!parse_number(
+			mq_bytes(field.data, dash == NULL ? field.size : (size_t) (dash - field.data)), 0,
+			SLOT_COUNT - 1, &first))
 		return false;
 	last = first;
 	if (dash != NULL &&
-		!parse_number(mq_bytes(dash + 1, (size_t) (field.data + field.size - dash - 1)), first,
-					  SLOT_COUNT - 1, &last))
+	    !parse_number(mq_bytes(dash + 1, (size_t) (field.data + field.size - dash - 1)), first,
+	                  SLOT_COUNT - 1, &last))
 		return false;
 	for (int slot = first; slot <= last; slot++)
 		slot_set_add(&claims->owned, slot);
@@ -305,13 +304,12 @@ slot_redirect_parse(SlotRedirect *redirect, MqBytes error, const RedisHost *aske
 		return false;
 	redirect->asking = mq_bytes_equal(word, mq_bytes_of("ASK"));
 	if ((!redirect->asking && !mq_bytes_equal(word, mq_bytes_of("MOVED"))) ||
-		!next_field(&error, ' ', &slot) ||
-		!parse_number(slot, 0, SLOT_COUNT - 1, &redirect->slot))
+	    !next_field(&error, ' ', &slot) || !parse_number(slot, 0, SLOT_COUNT - 1, &redirect->slot))
 		return false;
 	colon = error.size == 0 ? NULL : memrchr(error.data, ':', error.size);
 	return colon != NULL &&
-		   parse_number(mq_bytes(colon + 1, (size_t) (error.data + error.size - colon - 1)), 1,
-						UINT16_MAX, &port) &&
-		   set_host(&redirect->host, mq_bytes(error.data, (size_t) (colon - error.data)), port,
-					asked);
+	       parse_number(mq_bytes(colon + 1, (size_t) (error.data + error.size - colon - 1)), 1,
+	                    UINT16_MAX, &port) &&
+	       set_host(&redirect->host, mq_bytes(error.data, (size_t) (colon - error.data)), port,
+	                asked);
 }

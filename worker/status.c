@@ -115,7 +115,8 @@ add_database(MqBuffer *out, const AnswerView *database)
 
 	if (database == NULL)
 	{
-		add(out, "\"database\":{\"state\":\"off\",\"reason\":\"\",\"age_s\":null,\"pipeline\":null},\n");
+		add(out,
+		    "\"database\":{\"state\":\"off\",\"reason\":\"\",\"age_s\":null,\"pipeline\":null},\n");
 		return;
 	}
 	add(out, "\"database\":{\"state\":\"%s\",", kinds[database->kind]);

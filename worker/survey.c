@@ -58,8 +58,8 @@ has_seen_all(const Survey *survey, const SlotSet *changed)
 	if (slot_set_is_empty(changed) && slot_set_is_empty(&survey->moving) && !survey->last_moving)
 		return true;
 	return survey->rounds >= 2 && !slot_set_meets(changed, &survey->last_changed) &&
-		   !slot_set_meets(changed, &survey->moving) &&
-		   !slot_set_meets(&survey->last_changed, &survey->moving);
+	       !slot_set_meets(changed, &survey->moving) &&
+	       !slot_set_meets(&survey->last_changed, &survey->moving);
 }
 
 SurveyVerdict

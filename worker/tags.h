@@ -31,12 +31,12 @@ typedef struct TagSlot TagSlot;
 
 typedef struct Tags
 {
-	TagSlot *slots;    /* sorted by tag */
+	TagSlot *slots; /* sorted by tag */
 	size_t   capacity;
-	size_t   first;    /* slots before it are over */
+	size_t   first; /* slots before it are over */
 	size_t   end;
-	size_t   done_hint;  /* no done slot is before it */
-	size_t   done_count; /* done and not yet acknowledged */
+	size_t   done_hint;         /* no done slot is before it */
+	size_t   done_count;        /* done and not yet acknowledged */
 	size_t   outstanding_count; /* not yet acknowledged */
 	uint64_t generation;
 } Tags;

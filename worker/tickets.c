@@ -22,8 +22,8 @@ struct Ticket
 void
 tickets_init(Tickets *tickets)
 {
-	*tickets = (Tickets){
-		.free_head = TICKET_NONE, .done_head = TICKET_NONE, .done_tail = TICKET_NONE};
+	*tickets =
+		(Tickets){.free_head = TICKET_NONE, .done_head = TICKET_NONE, .done_tail = TICKET_NONE};
 }
 
 void
@@ -153,8 +153,8 @@ bool
 waiters_copy(Waiters *to, const Waiters *from, Tickets *tickets)
 {
 	if (from->count == 0 ||
-		(to->count >= from->count && memcmp(to->tickets + to->count - from->count, from->tickets,
-											from->count * sizeof(uint32_t)) == 0))
+	    (to->count >= from->count && memcmp(to->tickets + to->count - from->count, from->tickets,
+	                                        from->count * sizeof(uint32_t)) == 0))
 		return true;
 	if (!waiters_reserve(to, to->count + from->count))
 		return false;

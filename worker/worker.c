@@ -28,15 +28,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CREATED_AT_HEADER "x-outbox-created-at"         /* microseconds since 1970 */
-#define POLLED (4 + CACHE_MAX_FDS)                      /* descriptors */
-#define MAX_WAITING_BYTES ((size_t) 256 * 1024)         /* of keys: twice what is in flight, and in cache */
-#define MAX_KEPT_BYTES ((size_t) 4 * 1024 * 1024)       /* while Redis is away: more must be read to cancel */
-#define MAX_DELIVERIES_PER_TURN 1024                    /* then Redis has its turn */
-#define MAX_BYTES_PER_TURN ((size_t) 32 * 1024)         /* of bodies: about what Redis does meanwhile */
-#define GIVE_BACK_US ((int64_t) 60000000)               /* Redis is away for so long */
-#define STOP_PARTLY_US ((int64_t) 55000000)             /* a part of it: no more is taken then */
-#define STEADY_US ((int64_t) 2000000)                   /* and back for so long, to consume again */
+#define CREATED_AT_HEADER "x-outbox-created-at" /* microseconds since 1970 */
+#define POLLED (4 + CACHE_MAX_FDS)              /* descriptors */
+#define MAX_WAITING_BYTES ((size_t) 256 * 1024) /* of keys: twice what is in flight, and in cache */
+#define MAX_KEPT_BYTES                                                                             \
+	((size_t) 4 * 1024 * 1024)       /* while Redis is away: more must be read to cancel */
+#define MAX_DELIVERIES_PER_TURN 1024 /* then Redis has its turn */
+#define MAX_BYTES_PER_TURN ((size_t) 32 * 1024) /* of bodies: about what Redis does meanwhile */
+#define GIVE_BACK_US ((int64_t) 60000000)       /* Redis is away for so long */
+#define STOP_PARTLY_US ((int64_t) 55000000)     /* a part of it: no more is taken then */
+#define STEADY_US ((int64_t) 2000000)           /* and back for so long, to consume again */
 
 typedef enum WorkerState
 {
@@ -48,22 +49,22 @@ typedef enum WorkerState
 } WorkerState;
 
 static const char *const state_names[] = {"starting", "consuming", "waiting for broker",
-										  "waiting for redis", "stopping"};
+                                          "waiting for redis", "stopping"};
 
 typedef struct Worker
 {
-	WorkerConfig       *config;
-	int                 signal_fd;
-	WorkerState         state;
-	Consumer           *consumer;
-	Caches             *caches;
-	DeadLetters        *dead_letters;
+	WorkerConfig *config;
+	int           signal_fd;
+	WorkerState   state;
+	Consumer     *consumer;
+	Caches       *caches;
+	DeadLetters  *dead_letters;
 
 	int64_t now_us; /* of this turn */
 	Trouble broker_trouble, redis_trouble;
 	int64_t redis_away_since_us; /* 0: it is usable */
 	int64_t redis_back_since_us;
-	bool    gave_back;           /* in this absence of Redis */
+	bool    gave_back; /* in this absence of Redis */
 	int     stop_requests;
 	int64_t stop_due_us;
 	bool    failed;
@@ -120,15 +121,15 @@ log_state(const Worker *worker)
 	case STATE_STARTING:
 	case STATE_CONSUMING:
 		log_line(LEVEL_INFO, name, "queue", worker->config->queue, "broker",
-				 consumer_broker(worker->consumer), "redis", caches_name(worker->caches), NULL);
+		         consumer_broker(worker->consumer), "redis", caches_name(worker->caches), NULL);
 		break;
 	case STATE_WAITING_FOR_BROKER:
 		log_line(LEVEL_WARNING, name, "broker", consumer_broker(worker->consumer), "reason",
-				 worker->broker_trouble.reason, NULL);
+		         worker->broker_trouble.reason, NULL);
 		break;
 	case STATE_WAITING_FOR_REDIS:
 		log_line(LEVEL_WARNING, name, "redis", caches_name(worker->caches), "reason",
-				 worker->redis_trouble.reason, NULL);
+		         worker->redis_trouble.reason, NULL);
 		break;
 	case STATE_STOPPING:
 		log_line(LEVEL_INFO, name, NULL);
@@ -142,8 +143,8 @@ update_state(Worker *worker)
 {
 	WorkerState state = present_state(worker);
 	Trouble    *trouble = state == STATE_WAITING_FOR_BROKER  ? &worker->broker_trouble
-						  : state == STATE_WAITING_FOR_REDIS ? &worker->redis_trouble
-															 : NULL;
+	                      : state == STATE_WAITING_FOR_REDIS ? &worker->redis_trouble
+	                                                         : NULL;
 
 	if (state == worker->state && (trouble == NULL || !trouble->is_news))
 		return;
@@ -164,14 +165,14 @@ tell_side_troubles(Worker *worker)
 	{
 		worker->scan_refused = !worker->scan_refused;
 		log_line(worker->scan_refused ? LEVEL_WARNING : LEVEL_INFO,
-				 worker->scan_refused ? "patterns wait" : "patterns go on", "reason", scan, NULL);
+		         worker->scan_refused ? "patterns wait" : "patterns go on", "reason", scan, NULL);
 	}
 	if ((letters[0] != '\0') != worker->letters_stuck)
 	{
 		worker->letters_stuck = !worker->letters_stuck;
 		log_line(worker->letters_stuck ? LEVEL_WARNING : LEVEL_INFO,
-				 worker->letters_stuck ? "dead letters wait" : "dead letters go on", "reason",
-				 letters, NULL);
+		         worker->letters_stuck ? "dead letters wait" : "dead letters go on", "reason",
+		         letters, NULL);
 	}
 }
 
@@ -253,7 +254,7 @@ is_hungry(const Worker *worker)
 	size_t limit = redis_is_usable(worker) ? MAX_WAITING_BYTES : MAX_KEPT_BYTES;
 
 	return caches_waiting_bytes(worker->caches) < limit &&
-		   !dead_letters_is_full(worker->dead_letters);
+	       !dead_letters_is_full(worker->dead_letters);
 }
 
 static void
@@ -314,8 +315,8 @@ consumer_turn(Worker *worker)
 	consumer_set_reading(worker->consumer, is_hungry(worker));
 	consumer_step(worker->consumer, worker->now_us);
 	while (taken < MAX_DELIVERIES_PER_TURN && taken_bytes < MAX_BYTES_PER_TURN && !worker->failed &&
-		   (is_hungry(worker) || consumer_is_cut(worker->consumer)) &&
-		   consumer_next(worker->consumer, worker->now_us, &event))
+	       (is_hungry(worker) || consumer_is_cut(worker->consumer)) &&
+	       consumer_next(worker->consumer, worker->now_us, &event))
 	{
 		taken++;
 		switch (event.kind)
@@ -359,7 +360,7 @@ static bool
 is_absence_minded(const Worker *worker)
 {
 	return worker->redis_away_since_us != 0 && consumer_outstanding(worker->consumer) > 0 &&
-		   !worker->config->dry_run;
+	       !worker->config->dry_run;
 }
 
 /* Deliveries are not kept for ever: the broker closes the channel of a consumer that keeps one
@@ -369,8 +370,8 @@ mind_absence(Worker *worker)
 {
 	if (!is_absence_minded(worker) || worker->now_us < worker->redis_away_since_us + GIVE_BACK_US)
 		return;
-	log_line(LEVEL_INFO, "deliveries returned to the queue", "reason",
-			 worker->redis_trouble.reason, NULL);
+	log_line(LEVEL_INFO, "deliveries returned to the queue", "reason", worker->redis_trouble.reason,
+	         NULL);
 	consumer_give_back(worker->consumer);
 	forget_deliveries(worker);
 	worker->gave_back = true;
@@ -425,10 +426,10 @@ may_leave(const Worker *worker)
 	if (worker->stop_requests == 0)
 		return false;
 	if (worker->stop_requests > 1 || worker->now_us >= worker->stop_due_us ||
-		worker->config->dry_run)
+	    worker->config->dry_run)
 		return true;
 	if (consumer_outstanding(worker->consumer) > 0 &&
-		(redis_is_usable(worker) || dead_letters_count(worker->dead_letters) > 0))
+	    (redis_is_usable(worker) || dead_letters_count(worker->dead_letters) > 0))
 		return false;
 	if (caches_has_second(worker->caches))
 		return false;
@@ -449,8 +450,8 @@ unready_reason(const Worker *worker)
 		return "stopping";
 	if (dead_letters_is_full(worker->dead_letters))
 		return dead_letters_problem(worker->dead_letters)[0] != '\0'
-				   ? dead_letters_problem(worker->dead_letters)
-				   : "dead letters wait for their confirm";
+		           ? dead_letters_problem(worker->dead_letters)
+		           : "dead letters wait for their confirm";
 	if (consumer_state(worker->consumer) != CONSUMER_CONSUMING)
 		return worker->gave_back ? "waiting for Redis to be steady" : "not consuming yet";
 	return redis_is_usable(worker) ? "" : "not connected to Redis yet";
@@ -497,7 +498,7 @@ static int64_t
 ask_queue_due_us(const Worker *worker)
 {
 	bool wanted = onlookers_want_queue(&worker->onlookers) &&
-				  consumer_can_ask_queue(worker->consumer) && worker->stop_requests == 0;
+	              consumer_can_ask_queue(worker->consumer) && worker->stop_requests == 0;
 
 	return wanted ? worker->ask_queue_due_us : STREAM_NEVER;
 }
@@ -538,7 +539,7 @@ next_due_us(const Worker *worker)
 		due_us = earlier(due_us, worker->stop_due_us);
 	if (is_absence_minded(worker))
 		due_us = earlier(due_us, worker->redis_away_since_us +
-									 (wants_to_consume(worker) ? STOP_PARTLY_US : GIVE_BACK_US));
+		                             (wants_to_consume(worker) ? STOP_PARTLY_US : GIVE_BACK_US));
 	if (worker->gave_back && worker->redis_back_since_us != 0)
 		due_us = earlier(due_us, worker->redis_back_since_us + STEADY_US);
 	return due_us;
@@ -552,10 +553,10 @@ wait_for_events(Worker *worker, bool busy)
 	int64_t       wait_ms = -1;
 	nfds_t        count = 1; /* signals come first */
 
-	count += polled_add(fds + count, consumer_fd(worker->consumer),
-						consumer_wants(worker->consumer));
+	count +=
+		polled_add(fds + count, consumer_fd(worker->consumer), consumer_wants(worker->consumer));
 	count += polled_add(fds + count, dead_letters_fd(worker->dead_letters),
-						dead_letters_wants(worker->dead_letters));
+	                    dead_letters_wants(worker->dead_letters));
 	count += polled_add(fds + count, onlookers_fd(&worker->onlookers), STREAM_WANT_READ);
 	count += caches_poll(worker->caches, fds + count, POLLED - count);
 	if (due_us != STREAM_NEVER)
@@ -591,10 +592,10 @@ static bool
 open_onlookers(Worker *worker)
 {
 	FigureSource source = {.context = worker, .figures = worker_figures};
-	char       reason[200];
+	char         reason[200];
 
 	if (onlookers_open(&worker->onlookers, worker->config, source, worker->now_us, reason,
-					   sizeof(reason)))
+	                   sizeof(reason)))
 		return true;
 	worker_fail(worker, reason);
 	return false;
@@ -605,11 +606,11 @@ worker_open(Worker *worker)
 {
 	uint64_t     seed = (uint64_t) getpid() << 32 ^ (uint64_t) mq_clock_us();
 	CacheOptions options = {.certificates = worker->config->redis_certificates,
-							.key_prefix = worker->config->key_prefix,
-							.second_delete_us = worker->config->second_delete_us,
-							.seed = seed + 1,
-							.context = worker,
-							.deleted = log_enabled(LEVEL_DEBUG) ? tell_deleted : NULL};
+	                        .key_prefix = worker->config->key_prefix,
+	                        .second_delete_us = worker->config->second_delete_us,
+	                        .seed = seed + 1,
+	                        .context = worker,
+	                        .deleted = log_enabled(LEVEL_DEBUG) ? tell_deleted : NULL};
 
 	worker->now_us = mq_clock_us();
 	worker->redis_away_since_us = worker->now_us;
@@ -622,9 +623,8 @@ worker_open(Worker *worker)
 		worker_fail(worker, "out of memory");
 		return false;
 	}
-	worker->intake = (Intake){.config = worker->config,
-							  .caches = worker->caches,
-							  .dead_letters = worker->dead_letters};
+	worker->intake = (Intake){
+		.config = worker->config, .caches = worker->caches, .dead_letters = worker->dead_letters};
 	return open_onlookers(worker);
 }
 
@@ -650,7 +650,7 @@ log_stopped(const Worker *worker)
 	snprintf(keys, sizeof(keys), "%llu", (unsigned long long) counters->keys_deleted);
 	snprintf(dead, sizeof(dead), "%llu", (unsigned long long) worker->dead_lettered);
 	log_line(LEVEL_INFO, "stopped", "messages", messages, "keys_deleted", keys, "dead_lettered",
-			 dead, NULL);
+	         dead, NULL);
 }
 
 int

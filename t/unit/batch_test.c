@@ -32,10 +32,10 @@ append_header(char *text, size_t size, const MqField *field)
 
 	if (field->type == MQ_FIELD_INT64)
 		snprintf(text + used, size - used, "%s=%lld;", field->name.data,
-				 (long long) field->value.integer);
+		         (long long) field->value.integer);
 	else if (field->type == MQ_FIELD_STRING)
 		snprintf(text + used, size - used, "%.*s=%.*s;", (int) field->name.size, field->name.data,
-				 (int) field->value.string.size, field->value.string.data);
+		         (int) field->value.string.size, field->value.string.data);
 }
 
 static MqResult
@@ -46,9 +46,9 @@ encode(void *context, const MqProperties *properties, MqBuffer *raw, MqError *er
 	(void) context;
 	(void) error;
 	snprintf(out.message_id[i], sizeof(out.message_id[i]), "%.*s",
-			 (int) properties->message_id.size, properties->message_id.data);
+	         (int) properties->message_id.size, properties->message_id.data);
 	snprintf(out.type[i], sizeof(out.type[i]), "%.*s", (int) properties->type.size,
-			 properties->type.data);
+	         properties->type.data);
 	for (size_t h = 0; h < properties->header_count; h++)
 		append_header(out.headers[i], sizeof(out.headers[i]), &properties->headers[h]);
 	return mq_buffer_append(raw, "p", 1);
@@ -63,7 +63,7 @@ sink(void *context, const OutMessage *message)
 	out.message[i] = *message;
 	out.body_size[i] = message->body.size;
 	snprintf(out.body[i], sizeof(out.body[i]), "%.*s", (int) message->body.size,
-			 message->body.data);
+	         message->body.data);
 	return MQ_OK;
 }
 
@@ -110,7 +110,10 @@ add_keys(int64_t id, size_t count, const MqBytes *keys)
 }
 
 #define KEYS(...) ((MqBytes[]){__VA_ARGS__})
-#define K(text) {text, sizeof(text) - 1}
+#define K(text)                                                                                    \
+	{                                                                                              \
+		text, sizeof(text) - 1                                                                     \
+	}
 
 static void
 keys_of_two_events_make_one_message_without_duplicates(void **state)
@@ -125,9 +128,9 @@ keys_of_two_events_make_one_message_without_duplicates(void **state)
 	assert_string_equal(out.message_id[0], "inst/6/1");
 	assert_string_equal(out.type[0], "cache.invalidate");
 	assert_string_equal(out.headers[0],
-						"x-outbox-instance=inst;x-outbox-database=blog;x-outbox-first-id=5;"
-						"x-outbox-last-id=6;x-outbox-part=1;x-outbox-created-at=5000000;"
-						"x-outbox-lsn=0/10;");
+	                    "x-outbox-instance=inst;x-outbox-database=blog;x-outbox-first-id=5;"
+	                    "x-outbox-last-id=6;x-outbox-part=1;x-outbox-created-at=5000000;"
+	                    "x-outbox-lsn=0/10;");
 	assert_int_equal(out.message[0].events, 2);
 	assert_int_equal(out.message[0].keys, 3);
 	assert_int_equal(out.message[0].window, 7);
@@ -177,7 +180,7 @@ json_is_escaped(void **state)
 	add_keys(1, 3, KEYS(K("q\"\\"), K("n\n\x01\x1f"), K("\xc3\xa4/")));
 	batch_end(batch, NULL);
 	assert_string_equal(out.body[0],
-						"{\"keys\":[\"q\\\"\\\\\",\"n\\n\\u0001\\u001f\",\"\xc3\xa4/\"]}");
+	                    "{\"keys\":[\"q\\\"\\\\\",\"n\\n\\u0001\\u001f\",\"\xc3\xa4/\"]}");
 }
 
 static void

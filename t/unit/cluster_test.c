@@ -12,8 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NODES 4   /* numbered from 1, as the deletion does */
-#define KEYS 40   /* "k0" ... */
+#define NODES 4 /* numbered from 1, as the deletion does */
+#define KEYS 40 /* "k0" ... */
 #define QUEUE 4096
 
 typedef enum Verb
@@ -83,9 +83,9 @@ take_commands(void *context, int node, MqBytes commands, size_t count)
 		assert_true(server->count < QUEUE);
 		server->queue[server->count].key = -1;
 		server->queue[server->count].verb = strcmp(verb, "ASKING") == 0   ? VERB_ASKING
-											: strcmp(verb, "SCAN") == 0   ? VERB_SCAN
-											: strcmp(verb, "UNLINK") == 0 ? VERB_UNLINK
-																		  : VERB_QUESTION;
+		                                    : strcmp(verb, "SCAN") == 0   ? VERB_SCAN
+		                                    : strcmp(verb, "UNLINK") == 0 ? VERB_UNLINK
+		                                                                  : VERB_QUESTION;
 		if (strcmp(verb, "UNLINK") == 0)
 		{
 			assert_int_equal(words->elements, 2); /* one key each */
@@ -139,10 +139,8 @@ take_answer(void *context, int node, uint64_t question, const struct redisReply 
 static int
 setup(void **state)
 {
-	DeletionOutput output = {.send = take_commands,
-							 .owner = find_owner,
-							 .redirected = follow,
-							 .answered = take_answer};
+	DeletionOutput output = {
+		.send = take_commands, .owner = find_owner, .redirected = follow, .answered = take_answer};
 
 	(void) state;
 	memset(servers, 0, sizeof(servers));
@@ -210,7 +208,8 @@ say_scanned(int node)
 		if (owner[i] != node)
 			continue;
 		snprintf(texts[i], sizeof(texts[i]), "k%d", i);
-		found[i] = (redisReply){.type = REDIS_REPLY_STRING, .str = texts[i], .len = strlen(texts[i])};
+		found[i] =
+			(redisReply){.type = REDIS_REPLY_STRING, .str = texts[i], .len = strlen(texts[i])};
 		elements[keys.elements++] = &found[i];
 	}
 	assert_int_equal(deletion_reply(deletion, node, &reply, (int64_t) now, error), DELETION_DONE);
@@ -240,7 +239,7 @@ serve(int node)
 	else
 	{
 		snprintf(text, sizeof(text), owner[k] == node ? "ASK %d %d" : "MOVED %d %d", k,
-				 owner[k] == node ? target[k] : owner[k]);
+		         owner[k] == node ? target[k] : owner[k]);
 		if (say(node, REDIS_REPLY_ERROR, text) == DELETION_DONE)
 			return;
 		/* Sent on too often: as after any refusal. */

@@ -23,7 +23,7 @@ static const char *
 environment(const char *name)
 {
 	return environment_name != NULL && strcmp(name, environment_name) == 0 ? environment_value
-																		   : NULL;
+	                                                                       : NULL;
 }
 
 /* Arguments behind the program's name, closed by NULL. */
@@ -72,7 +72,7 @@ static void
 both_ways_to_give_a_value_and_the_last_counts(void **state)
 {
 	assert_int_equal(load("--queue=a", "--queue", "b", "--prefetch", "7", "--no-declare", NULL),
-					 CONFIG_RUN);
+	                 CONFIG_RUN);
 	assert_string_equal(config.queue, "b");
 	assert_int_equal(config.prefetch, 7);
 	assert_true(config.no_declare);
@@ -148,7 +148,8 @@ bad_options_are_named(void **state)
 	refused("--no-declare=maybe", "--no-declare: is neither on nor off");
 	refused("--log-level=loud", "--log-level: is none of error, warning, info, debug");
 	refused("--log-format=xml", "--log-format: is neither text nor json");
-	refused("--stop-timeout=10", "--stop-timeout: must be a whole number with a unit: ms, s or min");
+	refused("--stop-timeout=10",
+	        "--stop-timeout: must be a whole number with a unit: ms, s or min");
 	refused("--stop-timeout=-1s", "--stop-timeout: must be between 0s and 60min");
 	refused("--stop-timeout=61min", "--stop-timeout: must be between 0s and 60min");
 }
@@ -168,8 +169,8 @@ errors_show_no_password(void **state)
 {
 	static const char *const urls[] = {
 		"--amqp-url=amqp://u:secret@h:99999", "--amqp-url=http://u:secret@h",
-		"--amqp-url=amqp://u:secret%zz@h", "--redis-url=redis://u:secret@h/x",
-		"--redis-url=redis://u:secret@h:0", "--amqp-url=amqps://u:secret@h:x"};
+		"--amqp-url=amqp://u:secret%zz@h",    "--redis-url=redis://u:secret@h/x",
+		"--redis-url=redis://u:secret@h:0",   "--amqp-url=amqps://u:secret@h:x"};
 
 	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++)
 	{
@@ -198,8 +199,9 @@ static void
 several_caches(void **state)
 {
 	(void) state;
-	assert_int_equal(load("--redis-url=redis+sentinel://h1:1,h2:2/master/3", "--redis-url=redis://b", NULL),
-					 CONFIG_RUN);
+	assert_int_equal(
+		load("--redis-url=redis+sentinel://h1:1,h2:2/master/3", "--redis-url=redis://b", NULL),
+		CONFIG_RUN);
 	assert_int_equal(config.redis_url_count, 2);
 	assert_int_equal(config.redis_urls[0].kind, REDIS_SENTINEL);
 	assert_string_equal(config.redis_urls[1].host, "b");
@@ -222,8 +224,8 @@ password_files(void **state)
 	const char *path = file_with("se cret\nsecond line\n");
 
 	assert_int_equal(load("--amqp-url=amqp://u:x@a,amqp://u@b", "--amqp-password-file", path,
-						  "--redis-password-file", path, NULL),
-					 CONFIG_RUN);
+	                      "--redis-password-file", path, NULL),
+	                 CONFIG_RUN);
 	assert_string_equal(config.amqp_urls[0].password, "se cret");
 	assert_string_equal(config.amqp_urls[1].password, "se cret");
 	assert_string_equal(config.redis_urls[0].password, "se cret");
@@ -244,9 +246,9 @@ static void
 a_file_counts_before_the_defaults_only(void **state)
 {
 	const char *path = file_with("# of the queue\r\n\n[outbox-worker]\n"
-								 "queue = from file\r\n  prefetch=9\n"
-								 "allow-prefix = blog:\nallow-prefix = \" b \"\n"
-								 "queue-type = quorum\nsecond-delete = 1500ms\nno-declare = on");
+	                             "queue = from file\r\n  prefetch=9\n"
+	                             "allow-prefix = blog:\nallow-prefix = \" b \"\n"
+	                             "queue-type = quorum\nsecond-delete = 1500ms\nno-declare = on");
 
 	assert_int_equal(load("--config", path, "--prefetch=10", NULL), CONFIG_RUN);
 	assert_string_equal(config.queue, "from file");
@@ -295,14 +297,14 @@ mistakes_in_a_file_are_named_with_their_line(void **state)
 	file_refused("check = on", 1, "\"check\" cannot stand in a file");
 	file_refused("config = other", 1, "\"config\" cannot stand in a file");
 	file_refused("amqp-url = amqp://u:secret@h:99999", 1,
-				 "amqp-url: URL: the port must be 1 to 65535");
+	             "amqp-url: URL: the port must be 1 to 65535");
 }
 
 static void
 files_that_are_none(void **state)
 {
-	char  *text = malloc(300 * 1024);
-	char  *path;
+	char *text = malloc(300 * 1024);
+	char *path;
 
 	assert_int_equal(load("--config=/nonexistent", NULL), CONFIG_BAD);
 	assert_non_null(strstr(error, "--config: /nonexistent: No such file"));
@@ -335,7 +337,8 @@ one_errand_at_a_time(void **state)
 	assert_int_equal(config.second_delete_us, 2000000);
 	assert_int_equal(load("--second-delete=off", NULL), CONFIG_RUN);
 	assert_int_equal(config.second_delete_us, 0);
-	refused("--second-delete=2", "--second-delete: must be a whole number with a unit: ms, s or min");
+	refused("--second-delete=2",
+	        "--second-delete: must be a whole number with a unit: ms, s or min");
 }
 
 static void
@@ -345,9 +348,9 @@ where_to_listen(void **state)
 	{
 		const char *given, *host;
 		int         port;
-	} cases[] = {{"9790", "127.0.0.1", 9790},         {":9790", "127.0.0.1", 9790},
-				 {"localhost:1", "127.0.0.1", 1},     {"0.0.0.0:65535", "0.0.0.0", 65535},
-				 {"[::1]:9790", "::1", 9790},         {"off", "", 0}};
+	} cases[] = {{"9790", "127.0.0.1", 9790},     {":9790", "127.0.0.1", 9790},
+	             {"localhost:1", "127.0.0.1", 1}, {"0.0.0.0:65535", "0.0.0.0", 65535},
+	             {"[::1]:9790", "::1", 9790},     {"off", "", 0}};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 	{
@@ -361,16 +364,16 @@ static void
 certificates_are_read_at_once(void **state)
 {
 	assert_int_equal(load("--amqp-url=amqp://a,amqps://b", "--redis-url=rediss://h", NULL),
-					 CONFIG_RUN);
+	                 CONFIG_RUN);
 	assert_non_null(config.amqp_certificates);
 	assert_non_null(config.redis_certificates);
 	assert_int_equal(config.amqp_urls[1].port, 5671);
 	assert_int_equal(load("--amqp-url=amqps://b", "--amqp-ca-file=/nowhere", NULL), CONFIG_BAD);
 	assert_non_null(strstr(error, "/nowhere"));
 	refused("--amqp-ca-file=/nowhere",
-			"--amqp-ca-file, -cert-file, -key-file: no --amqp-url is amqps://");
+	        "--amqp-ca-file, -cert-file, -key-file: no --amqp-url is amqps://");
 	refused("--redis-key-file=/nowhere",
-			"--redis-ca-file, -cert-file, -key-file: no --redis-url is rediss://");
+	        "--redis-ca-file, -cert-file, -key-file: no --redis-url is rediss://");
 	assert_int_equal(load(NULL), CONFIG_RUN);
 	assert_null(config.amqp_certificates);
 }
@@ -385,7 +388,7 @@ passwords_are_wiped_from_the_arguments(void **state)
 	char  conninfo[] = "--report-to=host=x password=se cret";
 	char  behind[] = "user=y password = secret";
 	char *argv[] = {"outbox-worker", equals,   "--amqp-url",  list,  plain,
-					empty_user,      conninfo, "--report-to", behind};
+	                empty_user,      conninfo, "--report-to", behind};
 
 	config_wipe_arguments(9, argv);
 	assert_string_equal(conninfo, "--report-to=host=x password=xxxxxxx");
@@ -401,9 +404,9 @@ static void
 help_names_what_is_built(void **state)
 {
 	static const char *const kinds[] = {"redis+unix://", "redis+sentinel://", "redis+cluster://"};
-	char  *text = NULL;
-	size_t size = 0;
-	FILE  *out = open_memstream(&text, &size);
+	char                    *text = NULL;
+	size_t                   size = 0;
+	FILE                    *out = open_memstream(&text, &size);
 
 	config_print_help(out);
 	fclose(out);

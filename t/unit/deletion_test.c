@@ -86,7 +86,8 @@ with(const char *prefix, int64_t second_delete_us)
 {
 	memset(&script, 0, sizeof(script));
 	now_us = 1;
-	deletion = deletion_new((DeletionOutput){.send_context = &script, .send = write_down}, prefix, second_delete_us);
+	deletion = deletion_new((DeletionOutput){.send_context = &script, .send = write_down}, prefix,
+	                        second_delete_us);
 	return deletion == NULL;
 }
 
@@ -188,13 +189,14 @@ static void
 integer(long long number)
 {
 	assert_int_equal(reply((redisReply){.type = REDIS_REPLY_INTEGER, .integer = number}),
-					 DELETION_DONE);
+	                 DELETION_DONE);
 }
 
 static DeletionVerdict
 refusal(const char *text)
 {
-	return reply((redisReply){.type = REDIS_REPLY_ERROR, .str = (char *) text, .len = strlen(text)});
+	return reply(
+		(redisReply){.type = REDIS_REPLY_ERROR, .str = (char *) text, .len = strlen(text)});
 }
 
 /* A step of SCAN: the cursor, then the keys found, closed by NULL. */
@@ -216,9 +218,8 @@ step(const char *cursor, ...)
 		list.elements++;
 	}
 	va_end(rest);
-	assert_int_equal(
-		reply((redisReply){.type = REDIS_REPLY_ARRAY, .elements = 2, .element = both}),
-		DELETION_DONE);
+	assert_int_equal(reply((redisReply){.type = REDIS_REPLY_ARRAY, .elements = 2, .element = both}),
+	                 DELETION_DONE);
 }
 
 static void
@@ -277,7 +278,7 @@ static void
 pong(void)
 {
 	assert_int_equal(reply((redisReply){.type = REDIS_REPLY_STATUS, .str = "PONG", .len = 4}),
-					 DELETION_DONE);
+	                 DELETION_DONE);
 }
 
 /* It measures the way: Redis has to answer. */
@@ -436,7 +437,7 @@ a_refusal_is_no_success_and_is_probed_until_it_passes(void **state)
 	message(1);
 	expect_sent("UNLINK a", NULL);
 	assert_int_equal(refusal("READONLY You can't write against a read only replica."),
-					 DELETION_PASSING);
+	                 DELETION_PASSING);
 	assert_string_equal(error, "UNLINK: READONLY You can't write against a read only replica.");
 	deletion_lost(deletion, DELETION_NODE);
 	assert_true(deletion_is_troubled(deletion, DELETION_NODE));
@@ -464,7 +465,7 @@ an_answer_of_the_wrong_type_is_no_success(void **state)
 	message(1);
 	expect_sent("UNLINK a", NULL);
 	assert_int_equal(reply((redisReply){.type = REDIS_REPLY_STATUS, .str = "OK", .len = 2}),
-					 DELETION_PASSING);
+	                 DELETION_PASSING);
 	deletion_lost(deletion, DELETION_NODE);
 	expect_none_done();
 }
@@ -559,14 +560,15 @@ a_refused_scan_holds_only_patterns(void **state)
 	expect_sent("SCAN 0 MATCH p:* COUNT 500", NULL);
 	assert_int_equal(refusal("NOPERM this user has no permissions"), DELETION_DONE);
 	assert_string_equal(deletion_scan_problem(deletion),
-						"SCAN: NOPERM this user has no permissions");
+	                    "SCAN: NOPERM this user has no permissions");
 	key("a");
 	message(2);
 	expect_sent("UNLINK a", NULL);
 	integer(1);
 	expect_done(2);
 	expect_none_done();
-	assert_true(deletion_due_us(deletion, DELETION_NODE) > 1 && deletion_due_us(deletion, DELETION_NODE) < 1000002);
+	assert_true(deletion_due_us(deletion, DELETION_NODE) > 1 &&
+	            deletion_due_us(deletion, DELETION_NODE) < 1000002);
 	deletion_send(deletion, DELETION_NODE, deletion_due_us(deletion, DELETION_NODE));
 	assert_int_equal(script.count, 1);
 	step("0", NULL);
@@ -626,13 +628,24 @@ the_prefix_goes_before_keys_and_escaped_before_patterns(void **state)
 static void
 replies_are_classified(void **state)
 {
-	static const char *const settings[] = {
-		"NOAUTH Authentication required.", "WRONGPASS invalid", "NOPERM this user", "MOVED 1 h:1",
-		"CROSSSLOT Keys", "ERR unknown command 'UNLINK'", "DENIED Redis is running in protected"};
-	static const char *const passing[] = {"READONLY You", "LOADING Redis", "BUSY Redis",
-										  "NOREPLICAS Not", "MISCONF Redis", "MASTERDOWN Link",
-										  "CLUSTERDOWN Hash", "TRYAGAIN Multiple",
-										  "ERR max number of clients reached", "WHAT is this", ""};
+	static const char *const settings[] = {"NOAUTH Authentication required.",
+	                                       "WRONGPASS invalid",
+	                                       "NOPERM this user",
+	                                       "MOVED 1 h:1",
+	                                       "CROSSSLOT Keys",
+	                                       "ERR unknown command 'UNLINK'",
+	                                       "DENIED Redis is running in protected"};
+	static const char *const passing[] = {"READONLY You",
+	                                      "LOADING Redis",
+	                                      "BUSY Redis",
+	                                      "NOREPLICAS Not",
+	                                      "MISCONF Redis",
+	                                      "MASTERDOWN Link",
+	                                      "CLUSTERDOWN Hash",
+	                                      "TRYAGAIN Multiple",
+	                                      "ERR max number of clients reached",
+	                                      "WHAT is this",
+	                                      ""};
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
 		assert_int_equal(refusal_classify(settings[i], strlen(settings[i])), DELETION_SETTINGS);
@@ -661,9 +674,9 @@ random_faults_lose_no_key(void **state)
 		MESSAGES = 3000,
 		KEYS = 40
 	};
-	static int deleted_at[KEYS], came_at[MESSAGES + 1], keys_of[MESSAGES + 1][3];
+	static int   deleted_at[KEYS], came_at[MESSAGES + 1], keys_of[MESSAGES + 1][3];
 	static char *flight[MAX_SENT];
-	int        added = 0, done = 0, clock = 0, first = 0, last = 0;
+	int          added = 0, done = 0, clock = 0, first = 0, last = 0;
 
 	srandom(3);
 	while (done < MESSAGES)
@@ -936,14 +949,14 @@ main(void)
 		TEST(errors_do_not_show_keys),
 		TEST(random_faults_lose_no_key),
 		cmocka_unit_test_setup_teardown(what_was_answered_is_sent_again_after_a_loss, setup_recent,
-										teardown),
+	                                    teardown),
 		cmocka_unit_test_setup_teardown(what_every_replica_has_is_not_sent_again, setup_recent,
-										teardown),
+	                                    teardown),
 		cmocka_unit_test_setup_teardown(patterns_are_scanned_again_behind_those_of_messages,
-										setup_recent, teardown),
+	                                    setup_recent, teardown),
 		cmocka_unit_test_setup_teardown(keys_are_deleted_a_second_time, setup_second, teardown),
 		cmocka_unit_test_setup_teardown(second_deletions_of_one_moment_are_joined_and_none_is_early,
-										setup_second, teardown),
+	                                    setup_second, teardown),
 		cmocka_unit_test_setup_teardown(
 			second_deletions_survive_losses_and_wait_for_no_one_at_the_end, setup_second, teardown),
 		cmocka_unit_test(second_deletions_are_bounded),

@@ -23,8 +23,12 @@ begin(void **state)
 	memset(&delay, 0, sizeof(delay));
 	memset(&redis_time, 0, sizeof(redis_time));
 	memset(&history, 0, sizeof(history));
-	figures = (Figures){.queue_messages = 5, .broker.up = true, .redis.up = true,
-						.messages = 100, .delay = &delay, .redis_time = &redis_time};
+	figures = (Figures){.queue_messages = 5,
+	                    .broker.up = true,
+	                    .redis.up = true,
+	                    .messages = 100,
+	                    .delay = &delay,
+	                    .redis_time = &redis_time};
 	history_note(&history, &figures, SECOND_US);
 	return 0;
 }

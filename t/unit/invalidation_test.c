@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #define TAKES(body) assert_true(takes(mq_bytes(body, sizeof(body) - 1)))
-#define REFUSES(body, expected) \
+#define REFUSES(body, expected)                                                                    \
 	assert_string_equal(refusal(mq_bytes(body, sizeof(body) - 1), NULL), expected)
 
 static bool
@@ -52,12 +52,12 @@ keys_and_patterns_are_read(void **state)
 	char         error[INVALIDATION_ERROR_BYTES];
 
 	assert_true(invalidation_parse(&invalidation, mq_bytes(body, sizeof(body) - 1),
-								   mq_bytes(NULL, 0), error));
+	                               mq_bytes(NULL, 0), error));
 	assert_int_equal(invalidation_key_count(&invalidation), 2);
 	assert_int_equal(invalidation_pattern_count(&invalidation), 1);
 	assert_true(mq_bytes_equal(invalidation_key(&invalidation, 0), mq_bytes_of("blogs:all")));
-	assert_true(mq_bytes_equal(invalidation_key(&invalidation, 1),
-							   mq_bytes_of("bl\xC3\xBCte:\xC3\xA9")));
+	assert_true(
+		mq_bytes_equal(invalidation_key(&invalidation, 1), mq_bytes_of("bl\xC3\xBCte:\xC3\xA9")));
 	assert_true(mq_bytes_equal(invalidation_pattern(&invalidation, 0), mq_bytes_of("blog:*")));
 	invalidation_free(&invalidation);
 }
@@ -128,16 +128,17 @@ bad_text_is_refused(void **state)
 static void
 escapes_are_decoded(void **state)
 {
-	static const char body[] = "{\"\\u006beys\":[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\",\"a\\u00e9\\u20aC\\ud83d\\ude00z\",\"plain\"]}";
+	static const char body[] =
+		"{\"\\u006beys\":[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\",\"a\\u00e9\\u20aC\\ud83d\\ude00z\",\"plain\"]}";
 	Invalidation invalidation = {0};
 	char         error[INVALIDATION_ERROR_BYTES];
 
 	assert_true(invalidation_parse(&invalidation, mq_bytes(body, sizeof(body) - 1),
-								   mq_bytes(NULL, 0), error));
+	                               mq_bytes(NULL, 0), error));
 	assert_int_equal(invalidation_key_count(&invalidation), 3);
 	assert_true(mq_bytes_equal(invalidation_key(&invalidation, 0), mq_bytes_of("\"\\/\b\f\n\r\t")));
 	assert_true(mq_bytes_equal(invalidation_key(&invalidation, 1),
-							   mq_bytes_of("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80z")));
+	                           mq_bytes_of("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80z")));
 	assert_true(mq_bytes_equal(invalidation_key(&invalidation, 2), mq_bytes_of("plain")));
 	invalidation_free(&invalidation);
 }
@@ -146,20 +147,24 @@ escapes_are_decoded(void **state)
 static void
 a_scanner_is_used_again(void **state)
 {
-	static const char *const bodies[] = {"{\"keys\":[\"\\u0061\",\"b\"],\"x\":{\"y\":[", "{\"patterns\":[\"p\"]}",
-										 "{\"keys\":[\"\\u0063a long string with an escape\"]}"};
-	Invalidation invalidation = {0};
-	char         error[INVALIDATION_ERROR_BYTES];
+	static const char *const bodies[] = {"{\"keys\":[\"\\u0061\",\"b\"],\"x\":{\"y\":[",
+	                                     "{\"patterns\":[\"p\"]}",
+	                                     "{\"keys\":[\"\\u0063a long string with an escape\"]}"};
+	Invalidation             invalidation = {0};
+	char                     error[INVALIDATION_ERROR_BYTES];
 
-	assert_false(invalidation_parse(&invalidation, mq_bytes_of(bodies[0]), mq_bytes(NULL, 0), error));
+	assert_false(
+		invalidation_parse(&invalidation, mq_bytes_of(bodies[0]), mq_bytes(NULL, 0), error));
 	invalidation_forget(&invalidation);
-	assert_true(invalidation_parse(&invalidation, mq_bytes_of(bodies[1]), mq_bytes(NULL, 0), error));
+	assert_true(
+		invalidation_parse(&invalidation, mq_bytes_of(bodies[1]), mq_bytes(NULL, 0), error));
 	assert_int_equal(invalidation_key_count(&invalidation), 0);
 	assert_int_equal(invalidation_pattern_count(&invalidation), 1);
-	assert_true(invalidation_parse(&invalidation, mq_bytes_of(bodies[2]), mq_bytes(NULL, 0), error));
+	assert_true(
+		invalidation_parse(&invalidation, mq_bytes_of(bodies[2]), mq_bytes(NULL, 0), error));
 	assert_int_equal(invalidation_pattern_count(&invalidation), 0);
 	assert_true(mq_bytes_equal(invalidation_key(&invalidation, 0),
-							   mq_bytes_of("ca long string with an escape")));
+	                           mq_bytes_of("ca long string with an escape")));
 	invalidation_free(&invalidation);
 }
 
@@ -169,7 +174,7 @@ huge_numbers_are_refused(void **state)
 	REFUSES("{\"keys\":[],\"n\":1e999}", "not JSON: a number is too large at byte 15");
 	REFUSES("{\"keys\":[],\"n\":-1e999}", "not JSON: a number is too large at byte 15");
 	REFUSES("{\"keys\":[],\"n\":123456789012345678901234567890}",
-			"not JSON: a number is too large at byte 15");
+	        "not JSON: a number is too large at byte 15");
 	TAKES("{\"keys\":[],\"n\":[9223372036854775807,-9223372036854775808,1e-999,-0,0.5E+10]}");
 }
 
@@ -191,7 +196,7 @@ the_wrong_shape_is_refused(void **state)
 	REFUSES("{\"keys\":[],\"keys\":[]}", "not JSON: the same member twice at byte 11");
 	REFUSES("{\"keys\":[],\"\\u006beys\":[]}", "not JSON: the same member twice at byte 11");
 	REFUSES("{\"keys\":[],\"x\":{\"a\":{\"b\":1,\"b\":2}}}",
-			"not JSON: the same member twice at byte 27");
+	        "not JSON: the same member twice at byte 27");
 	TAKES("{\"keys\":[],\"x\":{\"keys\":{\"x\":1}},\"y\":{\"keys\":2}}");
 	/* A mistake in the JSON comes before one in the shape. */
 	REFUSES("{\"keys\":{},\"patterns\":1} x", "not JSON: something behind the end at byte 25");
@@ -232,15 +237,15 @@ the_number_of_keys_is_bounded(void **state)
 	free(body);
 	body = many_keys(10001);
 	assert_string_equal(refusal(mq_bytes_of(body), NULL),
-						"\"keys\" has 10001 elements, at most 10000 are taken");
+	                    "\"keys\" has 10001 elements, at most 10000 are taken");
 	free(body);
 	body = many_keys(100000);
 	assert_string_equal(refusal(mq_bytes_of(body), NULL),
-						"\"keys\" has 100000 elements, at most 10000 are taken");
+	                    "\"keys\" has 100000 elements, at most 10000 are taken");
 	free(body);
 	body = many_keys(4000000);
 	assert_string_equal(refusal(mq_bytes_of(body), NULL),
-						"\"keys\" has 4000000 elements, at most 10000 are taken");
+	                    "\"keys\" has 4000000 elements, at most 10000 are taken");
 	free(body);
 }
 
@@ -297,7 +302,7 @@ the_body_is_bounded(void **state)
 	memcpy(body, "{\"keys\":[\"a\"]}", 14);
 	assert_true(takes(mq_bytes(body, size)));
 	assert_string_equal(refusal(mq_bytes(body, size + 1), NULL),
-						"the body has 16777217 bytes, at most 16777216 are taken");
+	                    "the body has 16777217 bytes, at most 16777216 are taken");
 	free(body);
 }
 
@@ -305,7 +310,7 @@ static void
 errors_do_not_show_the_body(void **state)
 {
 	static const char *const bodies[] = {"{\"secret\" \"secret\"}", "secret", "{\"keys\":[secret]}",
-										 "{\"secret\":1,\"secret\":1}"};
+	                                     "{\"secret\":1,\"secret\":1}"};
 
 	for (size_t i = 0; i < 4; i++)
 		assert_null(strstr(refusal(mq_bytes_of(bodies[i]), NULL), "secret"));
@@ -315,8 +320,9 @@ errors_do_not_show_the_body(void **state)
 static void
 no_bytes_harm_it(void **state)
 {
-	static const char seed[] = "{\"keys\":[\"a\\u00e9\",\"b\"],\"patterns\":[\"c*\"],\"n\":[1,-2.5e3]}";
-	char              body[sizeof(seed)];
+	static const char seed[] =
+		"{\"keys\":[\"a\\u00e9\",\"b\"],\"patterns\":[\"c*\"],\"n\":[1,-2.5e3]}";
+	char body[sizeof(seed)];
 
 	srandom(7);
 	for (int i = 0; i < 20000; i++)

@@ -32,13 +32,20 @@ static int
 begin(void **state)
 {
 	FigureSource source = {.context = NULL, .figures = give_figures};
-	char       reason[200];
+	char         reason[200];
 
 	memset(&delay, 0, sizeof(delay));
-	figures = (Figures){.state = "consuming", .reason = "", .last_error = "", .queue_messages = -1,
-						.broker_words = {"", ""}, .redis_words = {"", ""}, .queue = "",
-						.patterns_trouble = "", .letters_trouble = "",
-						.delay = &delay, .redis_time = &round_trip};
+	figures = (Figures){.state = "consuming",
+	                    .reason = "",
+	                    .last_error = "",
+	                    .queue_messages = -1,
+	                    .broker_words = {"", ""},
+	                    .redis_words = {"", ""},
+	                    .queue = "",
+	                    .patterns_trouble = "",
+	                    .letters_trouble = "",
+	                    .delay = &delay,
+	                    .redis_time = &round_trip};
 	return onlookers_open(&onlookers, &config, source, 0, reason, sizeof(reason)) ? 0 : -1;
 }
 
@@ -80,13 +87,13 @@ a_minute_with_work_has_a_summary(void **state)
 	histogram_add(&delay, 3000);
 	assert_string_equal(said_at(MINUTE_US - 1), "");
 	assert_non_null(strstr(said_at(MINUTE_US),
-						   " info summary messages=7 keys_deleted=20 dead_lettered=1 in_flight=2 "
-						   "delay_p50_ms="));
+	                       " info summary messages=7 keys_deleted=20 dead_lettered=1 in_flight=2 "
+	                       "delay_p50_ms="));
 	assert_string_equal(said_at(MINUTE_US + 1), "");
 	figures.messages = 9;
 	figures.keys_deleted = 20;
 	assert_non_null(strstr(said_at(2 * MINUTE_US),
-						   " info summary messages=2 keys_deleted=0 dead_lettered=0 in_flight=2 "));
+	                       " info summary messages=2 keys_deleted=0 dead_lettered=0 in_flight=2 "));
 }
 
 static void

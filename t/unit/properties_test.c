@@ -14,9 +14,7 @@ static int
 encode(void **state)
 {
 	MqField element[] = {mq_field_int64("", -5), {.type = MQ_FIELD_VOID}};
-	MqField inner[] = {{.name = {"list", 4},
-						.type = MQ_FIELD_ARRAY,
-						.value.items = {element, 2}}};
+	MqField inner[] = {{.name = {"list", 4}, .type = MQ_FIELD_ARRAY, .value.items = {element, 2}}};
 	MqField headers[] = {
 		{.name = {"deep", 4}, .type = MQ_FIELD_TABLE, .value.items = {inner, 1}},
 		{.name = {"yes", 3}, .type = MQ_FIELD_BOOL, .value.boolean = true},
@@ -87,14 +85,13 @@ a_header_is_replaced_and_all_else_kept(void **state)
 	int64_t  id;
 
 	(void) state;
-	assert_int_equal(properties_with_header(encoded(), "x-outbox-error", mq_bytes_of("old"),
-											&changed),
-					 MQ_OK);
+	assert_int_equal(
+		properties_with_header(encoded(), "x-outbox-error", mq_bytes_of("old"), &changed), MQ_OK);
 	assert_int_equal(changed.size, raw.size);
 	assert_memory_equal(changed.data, raw.data, raw.size);
-	assert_int_equal(properties_with_header(encoded(), "x-outbox-error", mq_bytes_of("new text"),
-											&again),
-					 MQ_OK);
+	assert_int_equal(
+		properties_with_header(encoded(), "x-outbox-error", mq_bytes_of("new text"), &again),
+		MQ_OK);
 	assert_int_equal(again.size, raw.size + 5);
 	assert_true(properties_valid(mq_bytes(again.data, again.size)));
 	assert_true(properties_header_int64(mq_bytes(again.data, again.size), "id", &id));
@@ -108,12 +105,12 @@ static void
 user_id_is_left_out_and_headers_are_added(void **state)
 {
 	static const char bytes[] = {0, 0x10, 3, 'b', 'o', 'b'};
-	MqBuffer changed = {0};
+	MqBuffer          changed = {0};
 
 	(void) state;
-	assert_int_equal(properties_with_header(mq_bytes(bytes, sizeof(bytes)), "e", mq_bytes_of("x"),
-											&changed),
-					 MQ_OK);
+	assert_int_equal(
+		properties_with_header(mq_bytes(bytes, sizeof(bytes)), "e", mq_bytes_of("x"), &changed),
+		MQ_OK);
 	assert_true(properties_valid(mq_bytes(changed.data, changed.size)));
 	assert_null(properties_get(mq_bytes(changed.data, changed.size), PROPERTY_USER_ID).data);
 	assert_non_null(properties_get(mq_bytes(changed.data, changed.size), PROPERTY_HEADERS).data);
@@ -175,12 +172,13 @@ flipped_bytes_are_survived(void **state)
 static void
 an_integer_of_any_width_is_read(void **state)
 {
-	static const char bytes[] = {0x20, 0,    0, 0, 0, 27,   1,    'b', 'b', (char) 0xff, 1, 's',
-								 's',  (char) 0xff, (char) 0xfe, 1, 'I', 'I', 0, 0, 1, 0, 1, 'B',
-								 'B',  (char) 0xff, 1, 'i', 'i', (char) 0xff, (char) 0xff,
-								 (char) 0xff, (char) 0xff};
-	MqBytes  raw_bytes = {bytes, sizeof(bytes)};
-	int64_t  value;
+	static const char bytes[] = {
+		0x20,        0,   0,           0,           0,           27,          1,   'b',         'b',
+		(char) 0xff, 1,   's',         's',         (char) 0xff, (char) 0xfe, 1,   'I',         'I',
+		0,           0,   1,           0,           1,           'B',         'B', (char) 0xff, 1,
+		'i',         'i', (char) 0xff, (char) 0xff, (char) 0xff, (char) 0xff};
+	MqBytes raw_bytes = {bytes, sizeof(bytes)};
+	int64_t value;
 
 	(void) state;
 	assert_true(properties_valid(raw_bytes));

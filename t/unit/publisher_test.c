@@ -38,13 +38,13 @@ typedef enum Keeping
 typedef struct World
 {
 	/* source: events 1 to committed exist, each for the queue id % QUEUES */
-	int64_t  committed, windowed, read;
-	int64_t  window_end[MAX_EVENTS + 1]; /* the last event of each window */
-	uint64_t windows, confirmed_window;
-	Keeping  kept[MAX_EVENTS + 1];
+	int64_t    committed, windowed, read;
+	int64_t    window_end[MAX_EVENTS + 1]; /* the last event of each window */
+	uint64_t   windows, confirmed_window;
+	Keeping    kept[MAX_EVENTS + 1];
 	RelayEvent events[MAX_EVENTS];
-	int      told[PUBLISHER_NOTES + 1];
-	char     last_reason[256]; /* of events parked */
+	int        told[PUBLISHER_NOTES + 1];
+	char       last_reason[256]; /* of events parked */
 
 	/* broker */
 	bool     connected, connecting, reopening, full;
@@ -152,7 +152,7 @@ park(void *context, ParkRange *ranges, size_t count)
 
 static size_t
 read_parked(void *context, MqBytes exchange, MqBytes routing_key, int64_t after, size_t limit,
-			const RelayEvent **events, const char **lsn, bool *held)
+            const RelayEvent **events, const char **lsn, bool *held)
 {
 	int    queue = queue_number(routing_key);
 	size_t count = 0;
@@ -292,7 +292,7 @@ assert_in_order(int64_t id)
 		return;
 	for (int64_t earlier = id - QUEUES; earlier > 0; earlier -= QUEUES)
 		assert_true(world.accepted[earlier] || world.malformed[earlier] ||
-					world.discarded[earlier] || is_under_way(earlier));
+		            world.discarded[earlier] || is_under_way(earlier));
 }
 
 static MqResult
@@ -331,8 +331,8 @@ encode(void *context, const MqProperties *properties, MqBuffer *raw, MqError *er
 static int
 begin(void **state)
 {
-	PublisherSource    source = {NULL,   open_window, read_events, on_confirmed, park,
-								 read_parked, settle, is_parked,   next_parked,  tell};
+	PublisherSource    source = {NULL,        open_window, read_events, on_confirmed, park,
+	                             read_parked, settle,      is_parked,   next_parked,  tell};
 	PublisherTransport transport = {NULL, do_connect, do_reopen, do_send, do_disconnect};
 	BatchOptions       batch = {
 			  .instance = "i",
@@ -341,7 +341,7 @@ begin(void **state)
 			  .routing_key = mq_bytes_of("invalidations"),
 			  .max_keys = 500,
 			  .encode = encode,
-	};
+    };
 
 	(void) state;
 	memset(&world, 0, sizeof(world));
@@ -384,7 +384,7 @@ return_one(uint64_t tag)
 	int64_t id = world.under_way[tag];
 
 	publisher_on_return(publisher, mq_bytes_of(""), mq_bytes_of(queues[id % QUEUES]), id, id, 1,
-						"NO_ROUTE", false);
+	                    "NO_ROUTE", false);
 }
 
 /* The broker comes to a message, and does as its mood is. */
@@ -787,7 +787,7 @@ parked_events_found_at_the_start_are_tried_first(void **state)
 	world.kept[1] = world.kept[4] = KEPT;
 	publisher_parked_anew(publisher, now_us);
 	assert_true(publisher_parked(publisher, mq_bytes_of(""), mq_bytes_of("one"), 2, now_us - 5,
-								 "NO_ROUTE", now_us));
+	                             "NO_ROUTE", now_us));
 	assert_int_equal(destination(1)->parked, 2);
 	commit(3);
 	connected();
@@ -861,7 +861,7 @@ count_anew(void)
 	{
 		if (kept_count(queue) > 0)
 			assert_true(publisher_parked(publisher, mq_bytes_of(""), mq_bytes_of(queues[queue]),
-										 kept_count(queue), now_us, "", now_us));
+			                             kept_count(queue), now_us, "", now_us));
 	}
 }
 
@@ -1220,8 +1220,8 @@ random_act(void)
 static bool
 all_done(void)
 {
-	return publisher_is_drained(publisher) &&
-		   kept_count(0) + kept_count(1) + kept_count(2) == 0 && step() == PUBLISHER_NEVER;
+	return publisher_is_drained(publisher) && kept_count(0) + kept_count(1) + kept_count(2) == 0 &&
+	       step() == PUBLISHER_NEVER;
 }
 
 /* From any state a broker that behaves must drain everything. */
@@ -1262,8 +1262,7 @@ run_schedule(uint64_t seed)
 	if (!all_done() || world.confirmed_window != world.windows)
 		fail_msg("schedule %" PRIu64 " (OUTBOX_SEED=%" PRIu64 ") did not drain", seed, seed);
 	for (int64_t id = 1; id <= world.committed; id++)
-		assert_true(world.discarded[id] ||
-					world.accepted[id] != (world.kept[id] == KEPT_DEAD));
+		assert_true(world.discarded[id] || world.accepted[id] != (world.kept[id] == KEPT_DEAD));
 	end(NULL);
 }
 

@@ -63,13 +63,13 @@ again(void)
 	{
 		for (size_t i = 0; i < chunk->count; i++)
 			used += (size_t) snprintf(text + used, sizeof(text) - used, "%.*s ",
-									  (int) chunk_key(chunk, i).size, chunk_key(chunk, i).data);
+			                          (int) chunk_key(chunk, i).size, chunk_key(chunk, i).data);
 		chunk_release(&spare, chunk);
 	}
 	while ((pattern = recent_take_pattern(&recent)) != NULL)
 	{
 		used += (size_t) snprintf(text + used, sizeof(text) - used, "%.*s ",
-								  (int) pattern->bytes.size, pattern->bytes.data);
+		                          (int) pattern->bytes.size, pattern->bytes.data);
 		free(pattern);
 	}
 	assert_false(recent_has_again(&recent));

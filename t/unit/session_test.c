@@ -27,7 +27,7 @@ typedef struct Player
 	MqUrl      url;
 	MqSession *session;
 	int64_t    now_us;
-	MqBuffer   out;   /* what the broker will send */
+	MqBuffer   out; /* what the broker will send */
 	size_t     sent;
 	size_t     piece; /* at most so many bytes at a time */
 	MqBuffer   heard; /* what the session said */
@@ -47,16 +47,16 @@ begin_as(bool external)
 	player = (Player){.peer = -1, .piece = 1 << 20, .now_us = mq_clock_us()};
 	player.listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	if (bind(player.listener, (struct sockaddr *) &address, size) != 0 ||
-		listen(player.listener, 1) != 0 ||
-		getsockname(player.listener, (struct sockaddr *) &address, &size) != 0)
+	    listen(player.listener, 1) != 0 ||
+	    getsockname(player.listener, (struct sockaddr *) &address, &size) != 0)
 		return -1;
 	player.url = (MqUrl){.host = "127.0.0.1",
-						 .port = ntohs(address.sin_port),
-						 .user = "u",
-						 .password = "p",
-						 .vhost = "/",
-						 .heartbeat_s = 10,
-						 .external = external};
+	                     .port = ntohs(address.sin_port),
+	                     .user = "u",
+	                     .password = "p",
+	                     .vhost = "/",
+	                     .heartbeat_s = 10,
+	                     .external = external};
 	player.session = mq_session_new(&options);
 	return mq_session_connect(player.session, &player.url, player.now_us, NULL) == MQ_OK ? 0 : -1;
 }
@@ -92,7 +92,7 @@ end(void **state)
 static void
 move_broker(void)
 {
-	char buffer[4096];
+	char    buffer[4096];
 	ssize_t size;
 
 	if (player.peer < 0)
@@ -106,7 +106,7 @@ move_broker(void)
 		size_t left = player.out.size - player.sent;
 
 		size = send(player.peer, player.out.data + player.sent,
-					left < player.piece ? left : player.piece, MSG_NOSIGNAL);
+		            left < player.piece ? left : player.piece, MSG_NOSIGNAL);
 		if (size > 0)
 			player.sent += (size_t) size;
 	}
@@ -190,8 +190,8 @@ say_start(void)
 static void
 say_tune(uint32_t frame_max, uint16_t heartbeat)
 {
-	amqp_connection_tune_t tune = {.channel_max = 2047, .frame_max = frame_max,
-								   .heartbeat = heartbeat};
+	amqp_connection_tune_t tune = {
+		.channel_max = 2047, .frame_max = frame_max, .heartbeat = heartbeat};
 
 	say_method(0, AMQP_CONNECTION_TUNE_METHOD, &tune);
 }
@@ -221,7 +221,7 @@ log_in(void)
 static void
 say_deliver(uint64_t tag, const char *body, size_t size)
 {
-	static const char empty[2] = {0};
+	static const char    empty[2] = {0};
 	amqp_basic_deliver_t deliver = {
 		.consumer_tag = amqp_cstring_bytes("c"),
 		.delivery_tag = tag,
@@ -230,9 +230,9 @@ say_deliver(uint64_t tag, const char *body, size_t size)
 	};
 
 	say_method(1, AMQP_BASIC_DELIVER_METHOD, &deliver);
-	assert_int_equal(codec_append_content(&player.out, 1, 4096, mq_bytes(empty, 2),
-										  mq_bytes(body, size), NULL),
-					 MQ_OK);
+	assert_int_equal(
+		codec_append_content(&player.out, 1, 4096, mq_bytes(empty, 2), mq_bytes(body, size), NULL),
+		MQ_OK);
 }
 
 /* ---- login ------------------------------------------------------------------------------------ */
@@ -250,7 +250,7 @@ static void
 the_login_asks_for_the_notices_it_needs(void **state)
 {
 	static const char *const names[] = {"connection.blocked", "consumer_cancel_notify",
-										"publisher_confirms", "basic.nack"};
+	                                    "publisher_confirms", "basic.nack"};
 
 	(void) state;
 	log_in();
@@ -274,7 +274,8 @@ a_certificate_is_the_login(void **state)
 	assert_int_equal(next_event().kind, MQ_EVENT_OPEN);
 	mq_session_flush(player.session);
 	move_broker();
-	assert_non_null(memmem(player.heard.data, player.heard.size, "\010EXTERNAL\0\0\0\0\005en_US", 19));
+	assert_non_null(
+		memmem(player.heard.data, player.heard.size, "\010EXTERNAL\0\0\0\0\005en_US", 19));
 }
 
 static void
@@ -372,9 +373,9 @@ a_connection_closed_in_the_login_is_noticed(void **state)
 static void
 nobody_listens(void **state)
 {
-	MqSession *session;
-	MqError    error = {0};
-	MqEvent    event;
+	MqSession       *session;
+	MqError          error = {0};
+	MqEvent          event;
 	MqSessionOptions options = {.name = "test"};
 
 	(void) state;
@@ -552,9 +553,9 @@ a_closed_channel_can_be_opened_again(void **state)
 		.reply_text = amqp_cstring_bytes("NOT_FOUND - no exchange 'x'"),
 	};
 	amqp_channel_open_ok_t open = {.channel_id = amqp_empty_bytes};
-	MqMessage message = {.properties = {.priority = -1, .delivery_mode = 2}};
-	uint64_t  tag;
-	MqEvent   event;
+	MqMessage              message = {.properties = {.priority = -1, .delivery_mode = 2}};
+	uint64_t               tag;
+	MqEvent                event;
 
 	(void) state;
 	log_in();
@@ -580,7 +581,7 @@ output_is_bounded(void **state)
 {
 	static char body[100000];
 	MqMessage   message = {.properties = {.priority = -1, .delivery_mode = 2},
-						   .body = {body, sizeof(body)}};
+	                       .body = {body, sizeof(body)}};
 	MqResult    result = MQ_OK;
 	size_t      count = 0;
 
@@ -605,9 +606,9 @@ names_that_are_too_long_are_refused_here(void **state)
 	(void) state;
 	log_in();
 	assert_int_equal(mq_publish(player.session, &message, NULL, &error), MQ_INVALID);
-	assert_int_equal(mq_consume(player.session, mq_bytes(name, sizeof(name)), mq_bytes_of("c"),
-								&error),
-					 MQ_INVALID);
+	assert_int_equal(
+		mq_consume(player.session, mq_bytes(name, sizeof(name)), mq_bytes_of("c"), &error),
+		MQ_INVALID);
 	assert_int_equal(mq_session_unsent_bytes(player.session), 0);
 }
 
@@ -615,7 +616,7 @@ static void
 what_the_broker_says_is_printable(void **state)
 {
 	amqp_connection_blocked_t blocked = {.reason = amqp_cstring_bytes("low\non \x1b[31mmemory")};
-	MqEvent event;
+	MqEvent                   event;
 
 	(void) state;
 	log_in();

@@ -78,10 +78,10 @@ a_map_has_ranges_and_masters(void **state)
 {
 	(void) state;
 	assert_true(take_map("*3\r\n"
-						 "*4\r\n:0\r\n:99\r\n*3\r\n$8\r\n10.0.0.1\r\n:7001\r\n$2\r\naa\r\n"
-						 "*3\r\n$8\r\n10.0.0.4\r\n:7004\r\n$2\r\ndd\r\n"
-						 "*3\r\n:100\r\n:100\r\n*4\r\n$5\r\nnode2\r\n:7002\r\n$2\r\nbb\r\n*0\r\n"
-						 "*3\r\n:200\r\n:16383\r\n*3\r\n$8\r\n10.0.0.1\r\n:7001\r\n$2\r\naa\r\n"));
+	                     "*4\r\n:0\r\n:99\r\n*3\r\n$8\r\n10.0.0.1\r\n:7001\r\n$2\r\naa\r\n"
+	                     "*3\r\n$8\r\n10.0.0.4\r\n:7004\r\n$2\r\ndd\r\n"
+	                     "*3\r\n:100\r\n:100\r\n*4\r\n$5\r\nnode2\r\n:7002\r\n$2\r\nbb\r\n*0\r\n"
+	                     "*3\r\n:200\r\n:16383\r\n*3\r\n$8\r\n10.0.0.1\r\n:7001\r\n$2\r\naa\r\n"));
 	assert_int_equal(map.master_count, 2);
 	assert_string_equal(map.masters[0].host.host, "10.0.0.1");
 	assert_int_equal(map.masters[0].host.port, 7001);
@@ -102,9 +102,9 @@ an_unknown_address_is_the_one_asked(void **state)
 {
 	(void) state;
 	assert_true(take_map("*3\r\n*3\r\n:0\r\n:1\r\n*3\r\n$-1\r\n:7001\r\n$1\r\na\r\n"
-						 "*3\r\n:2\r\n:3\r\n*3\r\n$0\r\n\r\n:7002\r\n$1\r\nb\r\n"
-						 "*3\r\n:4\r\n:5\r\n*4\r\n$1\r\n?\r\n:7003\r\n$1\r\nc\r\n"
-						 "*2\r\n$2\r\nip\r\n$8\r\n10.0.0.3\r\n"));
+	                     "*3\r\n:2\r\n:3\r\n*3\r\n$0\r\n\r\n:7002\r\n$1\r\nb\r\n"
+	                     "*3\r\n:4\r\n:5\r\n*4\r\n$1\r\n?\r\n:7003\r\n$1\r\nc\r\n"
+	                     "*2\r\n$2\r\nip\r\n$8\r\n10.0.0.3\r\n"));
 	assert_string_equal(map.masters[0].host.host, "10.0.0.9");
 	assert_int_equal(map.masters[0].host.port, 7001);
 	assert_string_equal(map.masters[1].host.host, "10.0.0.9");
@@ -115,17 +115,16 @@ an_unknown_address_is_the_one_asked(void **state)
 static void
 broken_maps_are_refused(void **state)
 {
-	static const char *const bad[] = {
-		"+OK\r\n",
-		"*1\r\n:1\r\n",
-		"*1\r\n*2\r\n:0\r\n:1\r\n",
-		"*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\na\r\n:1\r\n",
-		"*1\r\n*3\r\n:-1\r\n:1\r\n*2\r\n$1\r\na\r\n:1\r\n",
-		"*1\r\n*3\r\n:2\r\n:1\r\n*2\r\n$1\r\na\r\n:1\r\n",
-		"*1\r\n*3\r\n:0\r\n:1\r\n*2\r\n$1\r\na\r\n:65536\r\n",
-		"*1\r\n*3\r\n:0\r\n:1\r\n*2\r\n$1\r\na\r\n:0\r\n",
-		"*1\r\n*3\r\n:0\r\n:1\r\n*1\r\n$1\r\na\r\n",
-		"*1\r\n*3\r\n$1\r\n0\r\n:1\r\n*2\r\n$1\r\na\r\n:1\r\n"};
+	static const char *const bad[] = {"+OK\r\n",
+	                                  "*1\r\n:1\r\n",
+	                                  "*1\r\n*2\r\n:0\r\n:1\r\n",
+	                                  "*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\na\r\n:1\r\n",
+	                                  "*1\r\n*3\r\n:-1\r\n:1\r\n*2\r\n$1\r\na\r\n:1\r\n",
+	                                  "*1\r\n*3\r\n:2\r\n:1\r\n*2\r\n$1\r\na\r\n:1\r\n",
+	                                  "*1\r\n*3\r\n:0\r\n:1\r\n*2\r\n$1\r\na\r\n:65536\r\n",
+	                                  "*1\r\n*3\r\n:0\r\n:1\r\n*2\r\n$1\r\na\r\n:0\r\n",
+	                                  "*1\r\n*3\r\n:0\r\n:1\r\n*1\r\n$1\r\na\r\n",
+	                                  "*1\r\n*3\r\n$1\r\n0\r\n:1\r\n*2\r\n$1\r\na\r\n:1\r\n"};
 
 	(void) state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -173,7 +172,7 @@ a_node_tells_what_it_owns_and_what_moves(void **state)
 	assert_true(slot_claims_parse(
 		&claims,
 		mq_bytes_of("bb 10.0.0.2:7002@17002 master - 0 1 2 connected 500-600\n"
-					"cc 10.0.0.1:7001@17001,name myself,master - 0 0 1 connected 0-2 7 [5->-aa]\n"),
+	                "cc 10.0.0.1:7001@17001,name myself,master - 0 0 1 connected 0-2 7 [5->-aa]\n"),
 		&map));
 	assert_true(slot_set_has(&claims.owned, 0));
 	assert_true(slot_set_has(&claims.owned, 2));
@@ -185,11 +184,11 @@ a_node_tells_what_it_owns_and_what_moves(void **state)
 	assert_true(slot_claims_parse(
 		&claims, mq_bytes_of("cc h:1@2 myself,master - 0 0 1 connected [9-<-dd]"), &map));
 	assert_true(claims.stranger);
-	assert_true(slot_claims_parse(&claims, mq_bytes_of("cc h:1@2 myself,slave aa 0 0 1 connected\n"),
-								  &map));
+	assert_true(slot_claims_parse(&claims,
+	                              mq_bytes_of("cc h:1@2 myself,slave aa 0 0 1 connected\n"), &map));
 	assert_true(slot_set_is_empty(&claims.owned));
-	assert_false(slot_claims_parse(&claims, mq_bytes_of("cc h:1@2 master - 0 0 1 connected 1\n"),
-								   &map));
+	assert_false(
+		slot_claims_parse(&claims, mq_bytes_of("cc h:1@2 master - 0 0 1 connected 1\n"), &map));
 	assert_false(slot_claims_parse(
 		&claims, mq_bytes_of("cc h:1@2 myself,master - 0 0 1 connected 1-16384\n"), &map));
 	assert_false(slot_claims_parse(
@@ -248,7 +247,7 @@ a_slot_that_moves_twice_needs_more(void **state)
 	(void) state;
 	assert_int_equal(see(8000, -1, false), SURVEY_SCAN);
 	assert_int_equal(see(8001, -1, true), SURVEY_SCAN);
-	assert_int_equal(see(8000, -1, true), SURVEY_SCAN); /* and back */
+	assert_int_equal(see(8000, -1, true), SURVEY_SCAN);   /* and back */
 	assert_int_equal(see(8000, 8000, true), SURVEY_SCAN); /* and on its way again */
 	assert_int_equal(see(8000, -1, true), SURVEY_COMPLETE);
 }

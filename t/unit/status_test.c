@@ -38,12 +38,22 @@ end(void **state)
 static json_t *
 printed(const char *name, const char *error, uint64_t since, const AnswerView *database)
 {
-	Figures  figures = {.state = "consuming", .reason = "", .last_error = error, .queue = "q",
-						.broker_words = {"b", ""}, .redis_words = {"r", error},
-						.patterns_trouble = "", .letters_trouble = "", .queue_messages = -1,
-						.delay = &delay, .redis_time = &redis_time};
-	Status   status = {.name = name, .figures = &figures, .history = &history, .since = since,
-					   .database = database};
+	Figures  figures = {.state = "consuming",
+	                    .reason = "",
+	                    .last_error = error,
+	                    .queue = "q",
+	                    .broker_words = {"b", ""},
+	                    .redis_words = {"r", error},
+	                    .patterns_trouble = "",
+	                    .letters_trouble = "",
+	                    .queue_messages = -1,
+	                    .delay = &delay,
+	                    .redis_time = &redis_time};
+	Status   status = {.name = name,
+	                   .figures = &figures,
+	                   .history = &history,
+	                   .since = since,
+	                   .database = database};
 	MqBuffer out = {0};
 	json_t  *read;
 
@@ -132,8 +142,8 @@ an_answer_has_an_age_and_silence_is_told(void **state)
 	assert_int_equal(view.kind, ANSWER_GOOD);
 	assert_int_equal(view.age_us, SECOND_US);
 	read = printed("n", "", 0, &view);
-	assert_non_null(json_object_get(json_object_get(json_object_get(read, "database"), "pipeline"),
-									"dead"));
+	assert_non_null(
+		json_object_get(json_object_get(json_object_get(read, "database"), "pipeline"), "dead"));
 	json_decref(read);
 	view = answer_look(answer, 6 * SECOND_US);
 	assert_int_equal(view.kind, ANSWER_AWAY);

@@ -159,7 +159,7 @@ random_order_acks_each_done_tag_once_and_no_open_one(void **state)
 	for (int step = 0; step < 200000; step++)
 	{
 		uint64_t pick = added > 64 && random() % 50 ? added - (uint64_t) random() % 64
-													: 1 + (uint64_t) random() % (added + 1);
+		                                            : 1 + (uint64_t) random() % (added + 1);
 
 		if (added < COUNT && random() % 3 == 0)
 		{

@@ -29,7 +29,7 @@ every_part_is_decoded(void **state)
 
 	(void) state;
 	assert_int_equal(mq_url_parse("AMQPS://us%40er:p%3a%2F@[::1]:99/v%2fh?heartbeat=0", &url, NULL),
-					 MQ_OK);
+	                 MQ_OK);
 	assert_true(url.tls);
 	assert_string_equal(url.user, "us@er");
 	assert_string_equal(url.password, "p:/");
@@ -45,7 +45,8 @@ a_certificate_may_say_who_we_are(void **state)
 	MqUrl url;
 
 	(void) state;
-	assert_int_equal(mq_url_parse("amqps://h/v?auth_mechanism=EXTERNAL&heartbeat=7", &url, NULL), MQ_OK);
+	assert_int_equal(mq_url_parse("amqps://h/v?auth_mechanism=EXTERNAL&heartbeat=7", &url, NULL),
+	                 MQ_OK);
 	assert_true(url.external);
 	assert_int_equal(url.heartbeat_s, 7);
 	assert_int_equal(mq_url_parse("amqp://h?heartbeat=7&auth_mechanism=plain", &url, NULL), MQ_OK);
@@ -125,7 +126,8 @@ a_list_is_split_at_commas(void **state)
 	int   count;
 
 	(void) state;
-	assert_int_equal(mq_url_parse_list("amqp://a, amqp://b:1 ,amqp://c", urls, &count, NULL), MQ_OK);
+	assert_int_equal(mq_url_parse_list("amqp://a, amqp://b:1 ,amqp://c", urls, &count, NULL),
+	                 MQ_OK);
 	assert_int_equal(count, 3);
 	assert_string_equal(urls[1].host, "b");
 	assert_int_equal(urls[1].port, 1);
@@ -163,7 +165,7 @@ redis_urls(void **state)
 	assert_string_equal(url.password, "pw");
 	assert_int_equal(url.database, 3);
 	assert_int_equal(redis_url_parse("redis+unix://u:p@/run/redis/redis.sock?db=2", &url, NULL),
-					 MQ_OK);
+	                 MQ_OK);
 	assert_string_equal(url.path, "/run/redis/redis.sock");
 	assert_string_equal(url.user, "u");
 	assert_int_equal(url.database, 2);
@@ -181,7 +183,7 @@ a_cluster_is_a_list_of_hosts(void **state)
 
 	(void) state;
 	assert_int_equal(redis_url_parse("redis+cluster://u:p%40@h1:7000,[::1]:7001,h3", &url, NULL),
-					 MQ_OK);
+	                 MQ_OK);
 	assert_int_equal(url.kind, REDIS_CLUSTER);
 	assert_false(url.tls);
 	assert_int_equal(url.host_count, 3);
@@ -225,9 +227,9 @@ a_sentinel_group_has_a_master_and_two_logins(void **state)
 
 	(void) state;
 	assert_int_equal(redis_url_parse("redis+sentinel://u:p@h1,h2:5000/my%2dmaster/3"
-									 "?sentinel_user=su&sentinel_password=s%26p",
-									 &url, NULL),
-					 MQ_OK);
+	                                 "?sentinel_user=su&sentinel_password=s%26p",
+	                                 &url, NULL),
+	                 MQ_OK);
 	assert_int_equal(url.kind, REDIS_SENTINEL);
 	assert_int_equal(url.host_count, 2);
 	assert_int_equal(url.hosts[0].port, 26379);

@@ -6,7 +6,7 @@
 
 #include "relay/window.h"
 
-static uint64_t in_progress[] = {105, 107};
+static uint64_t       in_progress[] = {105, 107};
 static const Position position = {.xmin = 105, .xmax = 110, .xids = in_progress, .xid_count = 2};
 
 static void
