@@ -248,7 +248,7 @@ test: deps
 	@exec env T='$(T)' t/run
 
 # The tests that kill things do it many times over.
-test-long: deps
+test-long: deps deps-dev
 	@exec env T='$(T)' OUTBOX_TEST_ROUNDS=10 t/run
 
 check-asan: deps
