@@ -1,7 +1,8 @@
 /*
  * reload.c
- *    A fingerprint of the relay's settings: their values, and the rows of pg_db_role_setting that
- *    apply to this process.
+ *    A fingerprint of the relay's settings: their values, the rows of pg_db_role_setting that
+ *    apply to this process, and the times of the files that are named. A new password or certificate
+ *    comes under an old name.
  */
 #include "postgres.h"
 
@@ -24,6 +25,8 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include <sys/stat.h>
+
 static char *remembered = NULL;
 
 static void
@@ -34,6 +37,20 @@ append_values(StringInfo out)
 	                 setting_amqp_key_file, setting_queue, setting_invalidation_exchange,
 	                 setting_run_on, setting_queue_type, setting_declare_topology,
 	                 setting_max_keys_per_message);
+}
+
+/* One that is not there has a fingerprint, too. */
+static void
+append_file(StringInfo out, const char *path)
+{
+	struct stat file;
+
+	if (path[0] == '\0' || stat(path, &file) != 0)
+		appendStringInfoString(out, "none\n");
+	else
+		appendStringInfo(out, "%llu %lld %lld.%09ld\n", (unsigned long long) file.st_ino,
+		                 (long long) file.st_size, (long long) file.st_mtim.tv_sec,
+		                 (long) file.st_mtim.tv_nsec);
 }
 
 /* What is set for a database, or with InvalidOid for all of them, and for all roles. */
@@ -72,6 +89,10 @@ fingerprint(void)
 	StartTransactionCommand();
 	initStringInfo(&out);
 	append_values(&out);
+	append_file(&out, setting_amqp_password_file);
+	append_file(&out, setting_amqp_ca_file);
+	append_file(&out, setting_amqp_cert_file);
+	append_file(&out, setting_amqp_key_file);
 	settings = table_open(DbRoleSettingRelationId, AccessShareLock);
 	append_database(&out, settings, MyDatabaseId);
 	append_database(&out, settings, InvalidOid);

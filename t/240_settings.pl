@@ -147,6 +147,15 @@ subtest 'a file that cannot be read' => sub {
 	$node->safe_psql('blog', 'SELECT outbox.restart_relay()');
 	goes_to($fake, 'with a password');
 
+	my $pid = $node->relay->{pid};
+	$node->reload;
+	goes_to($fake, 'after a reload without news');
+	is($node->relay->{pid}, $pid, 'by the same relay');
+	Outbox::RabbitMQ::write_file($file, "an0ther s3cret\n");
+	$node->reload;
+	poll_until('another relay', sub { ($node->relay->{pid} // $pid) != $pid });
+	goes_to($fake, 'with another password in the same file');
+
 	# Reloads in quick succession, while relays come and go: the last one counts.
 	for my $round (1 .. 10)
 	{
