@@ -106,8 +106,8 @@ make_forms(RowWriter *writer, TupleDesc all)
 	for (int i = 0; i < all->natts; i++)
 	{
 		writer->forms[i] = CreateTemplateTupleDesc(i + 1);
-		for (AttrNumber column = 1; column <= i + 1; column++)
-			TupleDescCopyEntry(writer->forms[i], column, all, column);
+		for (int column = 1; column <= i + 1; column++)
+			TupleDescCopyEntry(writer->forms[i], (AttrNumber) column, all, (AttrNumber) column);
 	}
 }
 

@@ -309,7 +309,7 @@ confirm_owners(Cluster *cluster, int teller, uint64_t serial)
 static void
 apply_map(Cluster *cluster)
 {
-	int16_t numbers[SLOTS_MAX_MASTERS];
+	int16_t numbers[SLOTS_MAX_MASTERS] = {0};
 	bool    changed = false;
 
 	for (int i = 0; i < cluster->map.master_count; i++)
