@@ -505,6 +505,21 @@ tell_dead(Publisher *publisher, int64_t id, MqBytes exchange, MqBytes routing_ke
 	                       text);
 }
 
+/* The events of a message, as it stands; borrows its names. */
+static ParkRange
+range_of(const OutMessage *message)
+{
+	return (ParkRange){
+		.window = message->window,
+		.first_id = message->first_id,
+		.last_id = message->last_id,
+		.invalidations = message->invalidations,
+		.attempts = message->attempts,
+		.exchange = message->exchange,
+		.routing_key = message->routing_key,
+	};
+}
+
 /* Sets the events of a range aside as dead. */
 static void
 bury(Publisher *publisher, ParkRange range, const char *reason)
@@ -527,17 +542,7 @@ parking_bury(Publisher *publisher, OutMessage *message, const char *reason)
 		return;
 	}
 	unconfirmed_remove(&publisher->unconfirmed, message);
-	bury(publisher,
-	     (ParkRange){
-			 .window = message->window,
-			 .first_id = message->first_id,
-			 .last_id = message->last_id,
-			 .invalidations = message->invalidations,
-			 .attempts = message->attempts,
-			 .exchange = message->exchange,
-			 .routing_key = message->routing_key,
-		 },
-	     reason);
+	bury(publisher, range_of(message), reason);
 	publisher_settled(publisher, message->window);
 	free(message);
 }
@@ -619,16 +624,10 @@ parking_write(Publisher *publisher)
 			publisher_fail(publisher, "out of memory");
 			return;
 		}
-		publisher->ranges[count++] = (ParkRange){
-			.window = message->window,
-			.first_id = message->first_id,
-			.last_id = message->last_id,
-			.invalidations = message->invalidations,
-			.attempts = message->attempts,
-			.exchange = message->exchange,
-			.routing_key = message->routing_key,
-			.reason = message->attempts > 0 ? message->destination->error : NULL,
-		};
+		publisher->ranges[count] = range_of(message);
+		if (message->attempts > 0)
+			publisher->ranges[count].reason = message->destination->error;
+		count++;
 	}
 	publisher->source.park(publisher->source.context, publisher->ranges, count);
 	forget_aside(publisher);

@@ -4,6 +4,8 @@
  */
 #include "wire/message.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define LARGE_BYTES ((size_t) 1024 * 1024)
@@ -47,6 +49,33 @@ mq_buffer_append(MqBuffer *buffer, const void *data, size_t size)
 		memcpy(buffer->data + buffer->size, data, size);
 	buffer->size += size;
 	return MQ_OK;
+}
+
+/* Room for most lines at first; with what vsnprintf says it needs, for all. */
+MqResult
+mq_buffer_printf(MqBuffer *buffer, const char *format, ...)
+{
+	size_t room = 256;
+
+	for (;;)
+	{
+		va_list arguments;
+		int     size;
+
+		if (mq_buffer_reserve(buffer, room) != MQ_OK)
+			return MQ_NOMEM;
+		va_start(arguments, format);
+		size = vsnprintf(buffer->data + buffer->size, room, format, arguments);
+		va_end(arguments);
+		if (size < 0)
+			return MQ_NOMEM;
+		if ((size_t) size < room)
+		{
+			buffer->size += (size_t) size;
+			return MQ_OK;
+		}
+		room = (size_t) size + 1;
+	}
 }
 
 /* The letter behind the backslash of a two-character escape, or 0. */

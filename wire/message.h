@@ -91,6 +91,10 @@ MqResult mq_buffer_reserve(MqBuffer *buffer, size_t size);
 /* Appends. MQ_OK or MQ_NOMEM. */
 MqResult mq_buffer_append(MqBuffer *buffer, const void *data, size_t size);
 
+/* Appends what printf would write, whole, without its NUL. MQ_OK or MQ_NOMEM. */
+MqResult mq_buffer_printf(MqBuffer *buffer, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /* Appends text (valid UTF-8) as a JSON string with its quotes: RFC 8259, section 7. */
 MqResult mq_buffer_append_json(MqBuffer *buffer, MqBytes text);
 

@@ -5,58 +5,45 @@
 #include "worker/metrics.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #define PREFIX "outbox_worker_"
-#define MAX_LINE_BYTES 300
-
-static MqResult __attribute__((format(printf, 2, 3))) add(MqBuffer *out, const char *format, ...)
-{
-	char    line[MAX_LINE_BYTES];
-	va_list args;
-	int     size;
-
-	va_start(args, format);
-	size = vsnprintf(line, sizeof(line), format, args);
-	va_end(args);
-	return mq_buffer_append(out, line, (size_t) size);
-}
 
 static MqResult
 add_head(MqBuffer *out, const char *name, const char *type, const char *help)
 {
-	return add(out, "# HELP " PREFIX "%s %s\n# TYPE " PREFIX "%s %s\n", name, help, name, type);
+	return mq_buffer_printf(out, "# HELP " PREFIX "%s %s\n# TYPE " PREFIX "%s %s\n", name, help,
+	                        name, type);
 }
 
 static MqResult
 add_counter(MqBuffer *out, const char *name, const char *help, uint64_t value)
 {
 	add_head(out, name, "counter", help);
-	return add(out, PREFIX "%s %" PRIu64 "\n", name, value);
+	return mq_buffer_printf(out, PREFIX "%s %" PRIu64 "\n", name, value);
 }
 
 static MqResult
 add_gauge(MqBuffer *out, const char *name, const char *help, int64_t value)
 {
 	add_head(out, name, "gauge", help);
-	return add(out, PREFIX "%s %" PRId64 "\n", name, value);
+	return mq_buffer_printf(out, PREFIX "%s %" PRId64 "\n", name, value);
 }
 
 static MqResult
 add_seconds(MqBuffer *out, const char *name, const char *help, int64_t value_us)
 {
 	add_head(out, name, "gauge", help);
-	return add(out, PREFIX "%s %.6f\n", name, (double) value_us / 1e6);
+	return mq_buffer_printf(out, PREFIX "%s %.6f\n", name, (double) value_us / 1e6);
 }
 
 static MqResult
 add_sides(MqBuffer *out, const char *name, uint64_t broker, uint64_t redis)
 {
-	add(out, PREFIX "%s{to=\"broker\"} %" PRIu64 "\n", name, broker);
-	return add(out, PREFIX "%s{to=\"redis\"} %" PRIu64 "\n", name, redis);
+	mq_buffer_printf(out, PREFIX "%s{to=\"broker\"} %" PRIu64 "\n", name, broker);
+	return mq_buffer_printf(out, PREFIX "%s{to=\"redis\"} %" PRIu64 "\n", name, redis);
 }
 
 static MqResult
@@ -68,12 +55,12 @@ add_histogram(MqBuffer *out, const char *name, const char *help, const Histogram
 	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
 	{
 		below += histogram->counts[i];
-		add(out, PREFIX "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
-		    (double) histogram_bounds_us[i] / 1e6, below);
+		mq_buffer_printf(out, PREFIX "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
+		                 (double) histogram_bounds_us[i] / 1e6, below);
 	}
-	add(out, PREFIX "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, histogram->count);
-	add(out, PREFIX "%s_sum %.6f\n", name, (double) histogram->sum_us / 1e6);
-	return add(out, PREFIX "%s_count %" PRIu64 "\n", name, histogram->count);
+	mq_buffer_printf(out, PREFIX "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, histogram->count);
+	mq_buffer_printf(out, PREFIX "%s_sum %.6f\n", name, (double) histogram->sum_us / 1e6);
+	return mq_buffer_printf(out, PREFIX "%s_count %" PRIu64 "\n", name, histogram->count);
 }
 
 /* Work of one kind that does not go on while the rest does. */
@@ -81,9 +68,10 @@ static MqResult
 add_stuck(MqBuffer *out, const Figures *figures)
 {
 	add_head(out, "stuck", "gauge", "Whether work of this kind waits for a reason of its own.");
-	add(out, PREFIX "stuck{what=\"patterns\"} %d\n", figures->patterns_trouble[0] != '\0');
-	return add(out, PREFIX "stuck{what=\"dead_letters\"} %d\n",
-	           figures->letters_trouble[0] != '\0');
+	mq_buffer_printf(out, PREFIX "stuck{what=\"patterns\"} %d\n",
+	                 figures->patterns_trouble[0] != '\0');
+	return mq_buffer_printf(out, PREFIX "stuck{what=\"dead_letters\"} %d\n",
+	                        figures->letters_trouble[0] != '\0');
 }
 
 static int64_t
@@ -114,20 +102,23 @@ add_process(MqBuffer *out, int64_t started_at_us)
 	int64_t       resident = resident_bytes();
 
 	getrusage(RUSAGE_SELF, &usage);
-	add(out,
-	    "# HELP process_start_time_seconds When the process started, in seconds since 1970.\n"
-	    "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.3f\n",
-	    (double) started_at_us / 1e6);
+	mq_buffer_printf(
+		out,
+		"# HELP process_start_time_seconds When the process started, in seconds since 1970.\n"
+		"# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.3f\n",
+		(double) started_at_us / 1e6);
 	if (resident > 0)
-		add(out,
-		    "# HELP process_resident_memory_bytes Memory that is resident.\n"
-		    "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %" PRId64
-		    "\n",
-		    resident);
-	return add(out,
-	           "# HELP process_cpu_seconds_total Processor time, of user and system.\n"
-	           "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total %.6f\n",
-	           seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime));
+		mq_buffer_printf(
+			out,
+			"# HELP process_resident_memory_bytes Memory that is resident.\n"
+			"# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %" PRId64
+			"\n",
+			resident);
+	return mq_buffer_printf(
+		out,
+		"# HELP process_cpu_seconds_total Processor time, of user and system.\n"
+		"# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total %.6f\n",
+		seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime));
 }
 
 MqResult
@@ -137,7 +128,7 @@ metrics_print(const Figures *figures, int64_t started_at_us, MqBuffer *out)
 	if (mq_buffer_reserve(out, 32 * 1024) != MQ_OK)
 		return MQ_NOMEM;
 	add_head(out, "info", "gauge", "What runs; always 1.");
-	add(out, PREFIX "info{version=\"" OUTBOX_VERSION "\"} 1\n");
+	mq_buffer_printf(out, PREFIX "info{version=\"" OUTBOX_VERSION "\"} 1\n");
 	add_gauge(out, "ready", "Whether it consumes, as /readyz says.", figures->reason[0] == '\0');
 	add_counter(out, "messages_total", "Messages that were settled, dead letters included.",
 	            figures->messages);

@@ -6,23 +6,9 @@
 
 #include <inttypes.h>
 #include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-#define MAX_PIECE_BYTES 400
 #define MAX_TEXT_BYTES 600
-
-static MqResult __attribute__((format(printf, 2, 3))) add(MqBuffer *out, const char *format, ...)
-{
-	char    piece[MAX_PIECE_BYTES];
-	va_list args;
-	int     size;
-
-	va_start(args, format);
-	size = vsnprintf(piece, sizeof(piece), format, args);
-	va_end(args);
-	return mq_buffer_append(out, piece, (size_t) size);
-}
 
 /* What peers say may be of any bytes, or cut within a character; JSON is UTF-8. */
 static void
@@ -38,7 +24,7 @@ add_text(MqBuffer *out, const char *name, const char *value)
 			if ((unsigned char) *c >= 0x80)
 				*c = '?';
 	json_decref(string);
-	add(out, "\"%s\":", name);
+	mq_buffer_printf(out, "\"%s\":", name);
 	mq_buffer_append_json(out, mq_bytes_of(text));
 }
 
@@ -46,32 +32,32 @@ static void
 add_milliseconds(MqBuffer *out, const char *name, int64_t value_us)
 {
 	if (value_us < 0)
-		add(out, "\"%s\":null", name);
+		mq_buffer_printf(out, "\"%s\":null", name);
 	else
-		add(out, "\"%s\":%.3f", name, (double) value_us / 1000);
+		mq_buffer_printf(out, "\"%s\":%.3f", name, (double) value_us / 1000);
 }
 
 static void
 add_quantiles(MqBuffer *out, const char *name, const Histogram *histogram)
 {
-	add(out, "\"%s\":{", name);
+	mq_buffer_printf(out, "\"%s\":{", name);
 	add_milliseconds(out, "p50_ms", histogram_quantile_us(histogram, 0.5));
-	add(out, ",");
+	mq_buffer_printf(out, ",");
 	add_milliseconds(out, "p90_ms", histogram_quantile_us(histogram, 0.9));
-	add(out, ",");
+	mq_buffer_printf(out, ",");
 	add_milliseconds(out, "p99_ms", histogram_quantile_us(histogram, 0.99));
-	add(out, "},\n");
+	mq_buffer_printf(out, "},\n");
 }
 
 static void
 add_side(MqBuffer *out, const char *name, const Side *side, const SideWords *words)
 {
-	add(out, "\"%s\":{", name);
+	mq_buffer_printf(out, "\"%s\":{", name);
 	add_text(out, "name", words->name);
-	add(out, ",\"up\":%s,\"reconnects\":%" PRIu64 ",", side->up ? "true" : "false",
-	    side->reconnects);
+	mq_buffer_printf(out, ",\"up\":%s,\"reconnects\":%" PRIu64 ",", side->up ? "true" : "false",
+	                 side->reconnects);
 	add_text(out, "trouble", words->trouble);
-	add(out, "},\n");
+	mq_buffer_printf(out, "},\n");
 }
 
 static void
@@ -79,30 +65,31 @@ add_worker(MqBuffer *out, const Status *status)
 {
 	const Figures *figures = status->figures;
 
-	add(out, "\"worker\":{");
+	mq_buffer_printf(out, "\"worker\":{");
 	add_text(out, "name", status->name);
-	add(out, ",\"version\":\"" OUTBOX_VERSION "\",\"uptime_s\":%" PRId64 ",",
-	    status->uptime_us / 1000000);
+	mq_buffer_printf(out, ",\"version\":\"" OUTBOX_VERSION "\",\"uptime_s\":%" PRId64 ",",
+	                 status->uptime_us / 1000000);
 	add_text(out, "state", figures->state);
-	add(out, ",");
+	mq_buffer_printf(out, ",");
 	add_text(out, "reason", figures->reason);
-	add(out, ",");
+	mq_buffer_printf(out, ",");
 	add_text(out, "last_error", figures->last_error);
-	add(out, ",");
+	mq_buffer_printf(out, ",");
 	add_text(out, "patterns_trouble", figures->patterns_trouble);
-	add(out, ",");
+	mq_buffer_printf(out, ",");
 	add_text(out, "letters_trouble", figures->letters_trouble);
-	add(out,
-	    ",\"messages\":%" PRIu64 ",\"keys_deleted\":%" PRIu64 ",\"patterns\":%" PRIu64
-	    ",\"dead_lettered\":%" PRIu64 ",\"in_flight\":%" PRIu64 ",\"waiting_bytes\":%zu},\n",
-	    figures->messages, figures->keys_deleted, figures->patterns, figures->dead_lettered,
-	    figures->in_flight, figures->waiting_bytes);
-	add(out, "\"queue\":{");
+	mq_buffer_printf(out,
+	                 ",\"messages\":%" PRIu64 ",\"keys_deleted\":%" PRIu64 ",\"patterns\":%" PRIu64
+	                 ",\"dead_lettered\":%" PRIu64 ",\"in_flight\":%" PRIu64
+	                 ",\"waiting_bytes\":%zu},\n",
+	                 figures->messages, figures->keys_deleted, figures->patterns,
+	                 figures->dead_lettered, figures->in_flight, figures->waiting_bytes);
+	mq_buffer_printf(out, "\"queue\":{");
 	add_text(out, "name", figures->queue);
 	if (figures->queue_messages < 0)
-		add(out, ",\"messages\":null},\n");
+		mq_buffer_printf(out, ",\"messages\":null},\n");
 	else
-		add(out, ",\"messages\":%" PRId64 "},\n", figures->queue_messages);
+		mq_buffer_printf(out, ",\"messages\":%" PRId64 "},\n", figures->queue_messages);
 }
 
 static void
@@ -115,45 +102,46 @@ add_database(MqBuffer *out, const AnswerView *database)
 
 	if (database == NULL)
 	{
-		add(out,
-		    "\"database\":{\"state\":\"off\",\"reason\":\"\",\"age_s\":null,\"pipeline\":null},\n");
+		mq_buffer_printf(
+			out,
+			"\"database\":{\"state\":\"off\",\"reason\":\"\",\"age_s\":null,\"pipeline\":null},\n");
 		return;
 	}
-	add(out, "\"database\":{\"state\":\"%s\",", kinds[database->kind]);
+	mq_buffer_printf(out, "\"database\":{\"state\":\"%s\",", kinds[database->kind]);
 	add_text(out, "reason", database->reason);
 	if (database->text.size == 0)
 	{
-		add(out, ",\"age_s\":null,\"pipeline\":null},\n");
+		mq_buffer_printf(out, ",\"age_s\":null,\"pipeline\":null},\n");
 		return;
 	}
-	add(out, ",\"age_s\":%.1f,\n\"pipeline\":", (double) database->age_us / 1e6);
+	mq_buffer_printf(out, ",\"age_s\":%.1f,\n\"pipeline\":", (double) database->age_us / 1e6);
 	mq_buffer_append(out, database->text.data, database->text.size);
-	add(out, "},\n");
+	mq_buffer_printf(out, "},\n");
 }
 
 static void
 add_measured(MqBuffer *out, uint32_t value_us)
 {
 	if (value_us == HISTORY_UNMEASURED)
-		add(out, ",null");
+		mq_buffer_printf(out, ",null");
 	else
-		add(out, ",%" PRIu32, value_us);
+		mq_buffer_printf(out, ",%" PRIu32, value_us);
 }
 
 static void
 add_sample(MqBuffer *out, const HistorySample *sample)
 {
-	add(out, "[%" PRIu32 ",%" PRIu32 ",%" PRIu32, sample->messages, sample->keys_deleted,
-	    sample->dead_lettered);
+	mq_buffer_printf(out, "[%" PRIu32 ",%" PRIu32 ",%" PRIu32, sample->messages,
+	                 sample->keys_deleted, sample->dead_lettered);
 	add_measured(out, sample->delay_p50_us);
 	add_measured(out, sample->delay_p99_us);
 	add_measured(out, sample->redis_p99_us);
-	add(out, ",%" PRIu32, sample->in_flight);
+	mq_buffer_printf(out, ",%" PRIu32, sample->in_flight);
 	if (sample->queue_messages < 0)
-		add(out, ",null");
+		mq_buffer_printf(out, ",null");
 	else
-		add(out, ",%" PRId32, sample->queue_messages);
-	add(out, ",%d,%d]", sample->broker_up, sample->redis_up);
+		mq_buffer_printf(out, ",%" PRId32, sample->queue_messages);
+	mq_buffer_printf(out, ",%d,%d]", sample->broker_up, sample->redis_up);
 }
 
 static MqResult
@@ -164,19 +152,20 @@ add_history(MqBuffer *out, const History *history, uint64_t since)
 	/* A number from the future is one of a worker that ran before us. */
 	if (since > first && since <= history->count)
 		first = since;
-	add(out,
-	    "\"history\":{\"first\":%" PRIu64 ",\"next\":%" PRIu64
-	    ",\"names\":[\"messages\",\"keys_deleted\",\"dead_lettered\",\"delay_p50_us\","
-	    "\"delay_p99_us\",\"redis_p99_us\",\"in_flight\",\"queue_messages\",\"broker_up\","
-	    "\"redis_up\"],\n\"samples\":[",
-	    first, history->count);
+	mq_buffer_printf(
+		out,
+		"\"history\":{\"first\":%" PRIu64 ",\"next\":%" PRIu64
+		",\"names\":[\"messages\",\"keys_deleted\",\"dead_lettered\",\"delay_p50_us\","
+		"\"delay_p99_us\",\"redis_p99_us\",\"in_flight\",\"queue_messages\",\"broker_up\","
+		"\"redis_up\"],\n\"samples\":[",
+		first, history->count);
 	for (uint64_t i = first; i < history->count; i++)
 	{
 		if (i > first)
-			add(out, ",");
+			mq_buffer_printf(out, ",");
 		add_sample(out, history_at(history, i));
 	}
-	return add(out, "]}");
+	return mq_buffer_printf(out, "]}");
 }
 
 MqResult
@@ -188,7 +177,7 @@ status_print(const Status *status, MqBuffer *out)
 	/* With that room nothing can fail: a sample is 100 bytes at most. */
 	if (mq_buffer_reserve(out, 32 * 1024 + samples * 100 + answer) != MQ_OK)
 		return MQ_NOMEM;
-	add(out, "{");
+	mq_buffer_printf(out, "{");
 	add_worker(out, status);
 	add_side(out, "broker", &status->figures->broker, &status->figures->broker_words);
 	add_side(out, "redis", &status->figures->redis, &status->figures->redis_words);
@@ -196,5 +185,5 @@ status_print(const Status *status, MqBuffer *out)
 	add_quantiles(out, "redis_time", status->figures->redis_time);
 	add_database(out, status->database);
 	add_history(out, status->history, status->since);
-	return add(out, "}\n");
+	return mq_buffer_printf(out, "}\n");
 }

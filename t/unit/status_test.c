@@ -196,6 +196,28 @@ what_is_no_object_is_refused(void **state)
 	assert_int_equal(answer_look(answer, SECOND_US).kind, ANSWER_REFUSED);
 }
 
+/* Around the room that is tried first, and far beyond. */
+static void
+lines_of_any_length_are_whole(void **state)
+{
+	static const int sizes[] = {0, 1, 254, 255, 256, 257, 5000};
+	char             text[5001];
+
+	memset(text, 'x', sizeof(text));
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+	{
+		MqBuffer out = {0};
+
+		assert_int_equal(mq_buffer_append(&out, "<", 1), MQ_OK);
+		assert_int_equal(mq_buffer_printf(&out, "%.*s>", sizes[i], text), MQ_OK);
+		assert_int_equal(out.size, sizes[i] + 2);
+		assert_memory_equal(out.data + 1, text, sizes[i]);
+		assert_int_equal(out.data[0], '<');
+		assert_int_equal(out.data[out.size - 1], '>');
+		mq_buffer_free(&out);
+	}
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int
@@ -209,6 +231,7 @@ main(void)
 		TEST(the_last_answer_stays_with_the_reason_why_none_comes),
 		TEST(what_was_said_an_hour_ago_is_forgotten),
 		TEST(what_is_no_object_is_refused),
+		TEST(lines_of_any_length_are_whole),
 	};
 
 	return cmocka_run_group_tests_name("status", tests, NULL, NULL);
