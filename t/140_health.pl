@@ -72,15 +72,18 @@ is_health('workers', 'ok', qr/^1 worker is consuming$/, 'by its next report');
 is(join(' ', map { $_->{check} } health()), "@checks", 'each check has its row');
 is(join(' ', map { $_->{status} } health()), join(' ', ('ok') x @checks), '... and is ok');
 is(scalar(grep { defined $_->{hint} } health()), 0, '... with nothing to do');
-is_deeply([ health() ], JSON::PP->new->utf8->decode($node->safe_psql('blog',
-	q(SET ROLE reporter; SELECT outbox.pipeline()->'health'))), 'outbox.pipeline() has the same');
+is_deeply(timeless(health()), timeless(@{ JSON::PP->new->utf8->decode($node->safe_psql('blog',
+	q(SET ROLE reporter; SELECT outbox.pipeline()->'health'))) }), 'outbox.pipeline() has the same');
+
+# Between two looks a second may end.
+sub timeless { return [ map { my %row = %$_; $row{detail} =~ s/\d+ s\b/N s/g; \%row } @_ ] }
 
 # ---- workers -------------------------------------------------------------------------------------
 
 $redis->stop;
 is_health('workers', 'warning', qr/^1 of 1 worker is not consuming; "first" has been waiting for redis for \d+ s: ./, 'Redis is away');
 jump(15);
-is_health('workers', 'critical', qr/waiting for redis for 1\d s/, '... for long');
+is_health('workers', 'critical', qr/waiting for redis for \d+ s/, '... for long');
 my $second = worker('second', '--redis-url=redis://127.0.0.1:1');
 is_health('workers', 'critical', qr/^2 of 2 workers are not consuming/, '... from two');
 $second->stop;
@@ -89,12 +92,12 @@ is_health('workers', 'ok', qr/^1 worker is consuming$/, 'Redis is back, the othe
 
 $worker->kill9;
 jump(12);
-is_health('workers', 'warning', qr/^no worker reports any more; the last one, "first", fell silent 1\d s ago$/, 'killed');
+is_health('workers', 'warning', qr/^no worker reports any more; the last one, "first", fell silent \d+ s ago$/, 'killed');
 is_health('queue', 'warning', qr/has 0 consumers and 0 messages/, '... and nobody consumes');
 $pipe->sql(q(INSERT INTO blogs VALUES (1, 1, 'one')));
 $node->wait_published;
 jump(60);
-is_health('workers', 'critical', qr/fell silent 7\d s ago$/, '... for long');
+is_health('workers', 'critical', qr/fell silent \d+ s ago$/, '... for long');
 is_health('queue', 'critical', qr/has 0 consumers and 1 message ready/, '... while something waits');
 $worker = worker('third');
 is_health('workers', 'warning', qr/^1 worker is consuming, but "first" fell silent/, 'another one');
@@ -103,7 +106,7 @@ is_health('queue', 'ok', qr/has 1 consumer/, 'it consumes');
 is($pipe->sql(q(SELECT outbox.forget_consumer('first'), outbox.forget_consumer('first'))), 't|f', 'it is forgotten by hand');
 is_health('workers', 'ok', qr/^1 worker is consuming$/, '... and missed no more');
 $worker->stop;
-is_health('workers', 'warning', qr/^no worker reports any more; the last one, "third", was stopped \d s ago$/, 'stopped in good order');
+is_health('workers', 'warning', qr/^no worker reports any more; the last one, "third", was stopped \d+ s ago$/, 'stopped in good order');
 $worker = worker('third');
 is_health('workers', 'ok', qr/^1 worker is consuming$/, 'and started again');
 
@@ -136,7 +139,7 @@ reconnect();
 is_health('relay', 'critical', qr/no relay runs: could not open outbox\.amqp_password_file/, 'a wrong setting');
 append_to_file($pipe->dir . '/wrong', 'wrong');
 settings(qq(ALTER SYSTEM SET outbox.amqp_password_file = '${\ $pipe->dir}/wrong'));
-is_health('broker', 'warning', qr/^no connection to .* for \d s: .*ACCESS_REFUSED/, 'a wrong password');
+is_health('broker', 'warning', qr/^no connection to .* for \d+ s: .*ACCESS_REFUSED/, 'a wrong password');
 my ($row) = grep { $_->{check} eq 'broker' } health();
 like($row->{hint}, qr/password/, '... with a hint of its own');
 settings(q(ALTER SYSTEM RESET outbox.amqp_password_file));
@@ -146,10 +149,10 @@ sub reconnect { $session->quit; return $session = $node->background_psql('blog')
 
 $broker->ctl('set_vm_memory_high_watermark', 'absolute', '1MB');
 $pipe->sql(q(INSERT INTO blogs VALUES (2, 1, 'two')));
-is_health('broker', 'warning', qr/blocked publishing for \d s: .*memory/, 'blocked');
+is_health('broker', 'warning', qr/blocked publishing for \d+ s: .*memory/, 'blocked');
 jump(12);
-is_health('broker', 'critical', qr/blocked publishing for 1\d s/, '... for long');
-is_health('lag', 'warning', qr/^1 event is pending, the oldest for 1\d s$/, 'something waits');
+is_health('broker', 'critical', qr/blocked publishing for \d+ s/, '... for long');
+is_health('lag', 'warning', qr/^1 event is pending, the oldest for \d+ s$/, 'something waits');
 jump(300);
 is_health('lag', 'critical', qr/the oldest for 5 min$/, '... for long');
 $broker->ctl('set_vm_memory_high_watermark', '0.6');
@@ -159,7 +162,7 @@ is_health('lag', 'ok', qr/^nothing is pending$/, 'nothing waits');
 # ---- what the broker does not take ---------------------------------------------------------------
 
 $pipe->sql(q(SELECT outbox.publish('not there', '1')));
-is_health('destinations', 'warning', qr/^1 destination is parked with 1 event, queue "not there" for \d s: .*NO_ROUTE/, 'parked');
+is_health('destinations', 'warning', qr/^1 destination is parked with 1 event, queue "not there" for \d+ s: .*NO_ROUTE/, 'parked');
 jump(300);
 is_health('destinations', 'critical', qr/for 5 min/, '... for long');
 is($pipe->sql('SELECT destinations, events, dead FROM outbox.parked_status()'), '1|1|0', 'counted');
@@ -195,7 +198,7 @@ poll_until('a rotation to be blocked', sub {
 	$pipe->sql('SELECT outbox.rotate()');
 	return $pipe->sql(q(SELECT count(*) FROM outbox.rotation WHERE state = 'waiting'));
 });
-is_health('rotation', 'ok', qr/^\Q$current\E has waited for \d s to be emptied: locks are held by process $pid$/, 'a moment is nothing');
+is_health('rotation', 'ok', qr/^\Q$current\E has waited for \d+ s to be emptied: locks are held by process $pid$/, 'a moment is nothing');
 jump(300);
 is_health('rotation', 'warning', qr/has waited for 5 min/, 'blocked');
 jump(3600);

@@ -95,7 +95,9 @@ sub finish
 	  $job->{name}, $count->{passed}, $count->{failed} ? ", $count->{failed} failed" : '',
 	  $count->{skipped} ? ", $count->{skipped} skipped" : '', monotonic_s() - $job->{start},
 	  $problem ? ": $problem" : '';
-	$self->show($job, \@lines) if $count->{failed};
+	return unless $count->{failed};
+	$self->show($job, \@lines);
+	push @{ $self->{failures} }, [ "failed in $job->{name}", $problem ? "$problem\n" : (), failures(@lines) ];
 	return;
 }
 
@@ -157,6 +159,13 @@ sub show
 	return;
 }
 
+# Each test that failed, with what it says of it: it may stand far before the end.
+sub failures
+{
+	my $about = 0;
+	return grep { $about = 20 if /^not ok\b/; $about-- > 0 } @_;
+}
+
 sub show_lines
 {
 	my ($title, @lines) = @_;
@@ -179,10 +188,11 @@ sub read_lines
 	return @lines;
 }
 
-# The last line of a run, and its exit status.
+# The end of a run, and its exit status: what failed, then the line that counts.
 sub summary
 {
 	my ($self) = @_;
+	show_lines(@$_) for @{ $self->{failures} };
 	printf "%d passed, %d failed, %d skipped\n", @$self{qw(passed failed skipped)};
 	return $self->{failed} || !$self->{passed} ? 1 : 0;
 }
