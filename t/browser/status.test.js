@@ -111,6 +111,7 @@ async function faultShows(t, name, doIt, words, part, why, level = 'bad') {
 test('healthy: all is well, and the rates move', async (t) => {
     await isWell();
     const rate = (id) => page.evaluate((link) => Number(document.querySelector(`#link-${link} .rate`).textContent), id);
+    assert.match(await page.locator('#about').textContent(), /^Version \d+\.\d+\.\d+, up for /);
     assert.strictEqual(await rate('worker'), 0);
     assert.strictEqual(await page.locator('#flow [data-flows]').count(), 0);
     for (const link of ['outbox', 'relay', 'queue', 'worker', 'redis']) await flows(link);
