@@ -16,7 +16,7 @@ use List::Util qw(max min);
 use constant KEEPS_UP => 0.1;
 
 # One result for each of these, not one for each name.
-my @keys = qw(way clients sync state events keys arguments);
+my @keys = qw(way clients sync state events keys arguments rate_of);
 
 sub read_file
 {
@@ -222,7 +222,7 @@ sub goal_load
 	for my $way (map { $_->[0] } @faster)
 	{
 		my $its = $self->one('load_at', way => $way);
-		my $mine = $its && $self->one('load_at', way => 'ours', rate => $its->{rate});
+		my $mine = $self->one('load_at', way => 'ours', rate_of => $way);
 		$said .= sprintf('; at the %.0f transactions/s of %s %.2f ms, %s %.2f ms', $its->{rate}, $way, $mine->{p99_ms}, $way,
 			$its->{p99_ms}) if $mine;
 		$below = 0 unless $mine && $mine->{p99_ms} < $its->{p99_ms};
