@@ -108,10 +108,12 @@ conf('outbox.invalidation_exchange', 'caches');
 
 # ---- a worker for each region --------------------------------------------------------------------
 
+my $workers = 0;
+
 sub worker
 {
 	my ($queue, $redis, @options) = @_;
-	my $worker = Outbox::Worker->new(name => "worker-$queue", dir => $pipe->dir, broker => $broker, redis => $redis,
+	my $worker = Outbox::Worker->new(name => "worker-$queue-" . ++$workers, dir => $pipe->dir, broker => $broker, redis => $redis,
 		options => [ "--queue=$queue", @options ])->start;
 	$worker->wait_log(qr/info consuming/);
 	return $worker;

@@ -4,9 +4,9 @@
 use strict;
 use warnings;
 use Outbox::FakeBroker;
+use Outbox::File;
 use Outbox::Pipeline;
 use Outbox::Postgres;
-use Outbox::RabbitMQ;
 use Outbox::Wait;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -141,12 +141,12 @@ subtest 'outbox.run_on' => sub {
 subtest 'a file that cannot be read' => sub {
 	my $file = "$dir/password";
 	conf('outbox.amqp_password_file', $file);
-	my $row = $node->wait_relay_error(qr/could not open.*No such file/);
-	is($row->{state}, 'not running', 'missing: said, and no relay');
-	Outbox::RabbitMQ::write_file($file, '');
+	$node->wait_relay_error(qr/could not open.*No such file/);
+	is($node->wait_relay('not running')->{pid}, undef, 'missing: said, and no relay');
+	write_file($file, '');
 	$node->reload;
 	like($node->wait_relay_error(qr/is empty/)->{last_error}, qr/\Q$file\E/, 'empty: said, and which');
-	Outbox::RabbitMQ::write_file($file, "s3cret of the file\n");
+	write_file($file, "s3cret of the file\n");
 	$node->safe_psql('blog', 'SELECT outbox.restart_relay()');
 	goes_to($fake, 'with a password');
 
@@ -154,7 +154,7 @@ subtest 'a file that cannot be read' => sub {
 	$node->reload;
 	goes_to($fake, 'after a reload without news');
 	is($node->relay->{pid}, $pid, 'by the same relay');
-	Outbox::RabbitMQ::write_file($file, "an0ther s3cret\n");
+	write_file($file, "an0ther s3cret\n");
 	$node->reload;
 	poll_until('another relay', sub { ($node->relay->{pid} // $pid) != $pid });
 	goes_to($fake, 'with another password in the same file');
@@ -165,7 +165,7 @@ subtest 'a file that cannot be read' => sub {
 		conf('outbox.amqp_password_file', "$dir/nowhere");
 		conf('outbox.amqp_password_file', $file);
 	}
-	$node->wait_relay([ 'idle', 'publishing' ], 'blog', 20);
+	$node->wait_relay([ 'idle', 'publishing' ]);
 	goes_to($fake, 'after many reloads');
 };
 
