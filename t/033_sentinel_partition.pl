@@ -32,8 +32,8 @@ $broker->wait_ready;
 sub start_worker
 {
 	my (%arg) = @_;
-	my $worker = Outbox::Worker->new(dir => $dir, broker => $broker, redis => $group->url(%arg),
-		options => ["--metrics-listen=$port"])->start;
+	my $worker = Outbox::Worker->new(dir => $dir, broker => $broker,
+		options => [ "--metrics-listen=$port", '--redis-url=' . $group->url(%arg) ])->start;
 	return $worker;
 }
 

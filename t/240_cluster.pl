@@ -101,10 +101,12 @@ sub waits
 		dir    => $pipe->dir,
 		name   => $what =~ tr/a-z/-/cdr,
 		broker => $broker,
-		redis  => $url);
+		redis  => $url,
+		options => ["--metrics-listen=$port"]);
 	$other->start;
 	publish('kept');
-	ok($other->wait_log($pattern), "$what: the reason is told");
+	ok($other->wait_log(qr/warning waiting for redis .*$pattern/), "$what: the reason is told");
+	ok(poll_until('/readyz', sub { ready() =~ /^waiting for redis: .*$pattern/ }), "$what: /readyz has it");
 	is($other->stop, 0, "$what: it waits");
 	ok(poll_until('the message to be back', sub { $broker->queue_length($queue) == 1 }), "$what: nothing is acknowledged");
 	$broker->purge_queue($queue);
