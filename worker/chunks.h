@@ -41,7 +41,6 @@ typedef struct Chunk
 	struct
 	{
 		uint32_t end, size; /* of each key in bytes */
-		uint32_t hash;      /* of those that may be merged with */
 	} keys[CHUNK_KEYS];
 	MqBuffer bytes; /* as it is sent; the beginning of one command is still to be written */
 } Chunk;
@@ -63,6 +62,7 @@ typedef struct ChunkQueue
 	size_t     held_bytes;
 	MergeSlot *slots; /* where a waiting key is */
 	size_t     slot_count, slots_used;
+	size_t     mergeable; /* keys that wait, and were never taken */
 	Chunk     *spare;
 	size_t     spare_count;
 } ChunkQueue;
