@@ -233,16 +233,24 @@ is_stale(const ChunkQueue *queue, const MergeSlot *slot)
 	return slot->seq <= queue->taken_seq;
 }
 
-/* In the place of a stale one, or of none. */
+/* Key `index` of a chunk that waits: in the place of a stale one, or of none. */
 static void
-table_insert(ChunkQueue *queue, MergeSlot slot)
+table_insert(ChunkQueue *queue, Chunk *chunk, size_t index)
 {
-	size_t i = slot.hash & (queue->slot_count - 1);
+	uint32_t   hash = chunk->keys[index].hash;
+	size_t     i = hash & (queue->slot_count - 1);
+	MergeSlot *slot = &queue->slots[i];
 
-	while (queue->slots[i].chunk != NULL && !is_stale(queue, &queue->slots[i]))
+	while (slot->chunk != NULL && !is_stale(queue, slot))
+	{
 		i = (i + 1) & (queue->slot_count - 1);
-	queue->slots_used += queue->slots[i].chunk == NULL;
-	queue->slots[i] = slot;
+		slot = &queue->slots[i];
+	}
+	queue->slots_used += slot->chunk == NULL;
+	slot->chunk = chunk;
+	slot->seq = chunk->seq;
+	slot->hash = hash;
+	slot->index = (uint32_t) index;
 }
 
 static void
@@ -253,30 +261,38 @@ table_free(ChunkQueue *queue)
 	queue->slot_count = queue->slots_used = 0;
 }
 
-/* Makes room for one more: at most half of the slots are used. The table is twice as large if a quarter
- * waits. */
+/* Whatever waits and was never taken, into an empty table. */
+static void
+table_fill(ChunkQueue *queue)
+{
+	for (Chunk *chunk = queue->list.head; chunk != NULL; chunk = chunk->next)
+		for (size_t i = 0; chunk->seq > queue->taken_seq && i < chunk->count; i++)
+			table_insert(queue, chunk, i);
+}
+
+/* Makes room for one more: at most half of the slots are used. What is stale goes then, and the table
+ * becomes twice as large if a quarter waits. */
 static bool
 table_reserve(ChunkQueue *queue)
 {
-	const ChunkQueue old = *queue;
-	size_t           count = old.slot_count == 0 ? MERGE_FIRST_SLOTS : old.slot_count;
+	size_t count = queue->slot_count == 0 ? MERGE_FIRST_SLOTS : 2 * queue->slot_count;
 
-	if (old.slots_used < old.slot_count / 2)
+	if (queue->slots_used < queue->slot_count / 2)
 		return true;
-	if (queue->mergeable >= count / 4)
-		count *= 2;
-	queue->slots = calloc(count, sizeof(MergeSlot));
-	if (queue->slots == NULL)
+	if (queue->mergeable >= queue->slot_count / 4)
 	{
-		queue->slots = old.slots;
-		return false;
+		MergeSlot *slots = calloc(count, sizeof(MergeSlot));
+
+		if (slots == NULL)
+			return false;
+		free(queue->slots);
+		queue->slots = slots;
+		queue->slot_count = count;
 	}
-	queue->slot_count = count;
+	else
+		memset(queue->slots, 0, queue->slot_count * sizeof(MergeSlot));
 	queue->slots_used = 0;
-	for (size_t i = 0; i < old.slot_count; i++)
-		if (old.slots[i].chunk != NULL && !is_stale(queue, &old.slots[i]))
-			table_insert(queue, old.slots[i]);
-	free(old.slots);
+	table_fill(queue);
 	return true;
 }
 
@@ -339,7 +355,8 @@ chunks_add(ChunkQueue *queue, MqBytes prefix, MqBytes key, Chunk **out)
 	before = chunk_held_bytes(chunk);
 	if (!chunk_append(chunk, prefix, key))
 		return CHUNK_NOMEM;
-	table_insert(queue, (MergeSlot){chunk, chunk->seq, hash, (uint32_t) (chunk->count - 1)});
+	chunk->keys[chunk->count - 1].hash = hash;
+	table_insert(queue, chunk, chunk->count - 1);
 	queue->mergeable++;
 	queue->held_bytes += chunk_held_bytes(chunk) - before;
 	*out = chunk;

@@ -41,6 +41,7 @@ typedef struct Chunk
 	struct
 	{
 		uint32_t end, size; /* of each key in bytes */
+		uint32_t hash;      /* of those that may be merged with */
 	} keys[CHUNK_KEYS];
 	MqBuffer bytes; /* as it is sent; the beginning of one command is still to be written */
 } Chunk;
