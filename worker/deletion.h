@@ -84,6 +84,7 @@ typedef struct DeletionCounters
 	uint64_t  keys_moved;   /* sent to another node than at first */
 	uint64_t  patterns;     /* scanned to the end */
 	uint64_t  keys_again;   /* sent a second time */
+	uint64_t  keys_unkept, patterns_unkept; /* forgotten before all replicas had them */
 	Histogram round_trip;   /* of each chunk or step: sent to answered */
 } DeletionCounters;
 

@@ -387,10 +387,14 @@ passwords_are_wiped_from_the_arguments(void **state)
 	char  empty_user[] = "redis://:pw@host";
 	char  conninfo[] = "--report-to=host=x password=se cret";
 	char  behind[] = "user=y password = secret";
-	char *argv[] = {"outbox-worker", equals,   "--amqp-url",  list,  plain,
-	                empty_user,      conninfo, "--report-to", behind};
+	char  word[] = "require_auth=password dbname=passwords password\t=\tsecret";
+	char  sentinel[] = "Redis+Sentinel://h/m?sentinel_user=u&sentinel_password=se@cret";
+	char *argv[] = {"outbox-worker", equals,        "--amqp-url", list,          plain, empty_user,
+	                conninfo,        "--report-to", behind,       "--report-to", word,  sentinel};
 
-	config_wipe_arguments(9, argv);
+	config_wipe_arguments(12, argv);
+	assert_null(strstr(word, "secret"));
+	assert_null(strstr(sentinel, "cret"));
 	assert_string_equal(conninfo, "--report-to=host=x password=xxxxxxx");
 	assert_null(strstr(behind, "secret"));
 	assert_string_equal(equals, "--amqp-url=amqp://u:xxxxxxxx@host/v");
