@@ -84,7 +84,8 @@ sub waits
 	$broker->publish($queue, '{"keys":["key"]}');
 	my $worker = start_worker($url);
 	ok(poll_until("/readyz to say $pattern", sub { page() =~ /waiting for redis: .*$pattern/ }), '... and so does /readyz');
-	like($worker->log_text =~ s/\\"/"/gr, qr/warning waiting for redis .*$pattern/, '... and the log');
+	ok(poll_until('the log to say it', sub { $worker->log_text =~ s/\\"/"/gr =~ /warning waiting for redis .*$pattern/ }),
+		'... and the log');
 	is($broker->queue_length($queue), 1, '... nothing is taken');
 	is($_->exists('key'), 1, '... and nothing is deleted') for $master, $stray;
 	if ($mend)
@@ -143,11 +144,10 @@ my $liar = fake(port => $replica->port, epoch => 99);
 works('one names a replica, of a later epoch', $group->url(hosts => "$liar->{address},$real"));
 my $ignorant = fake(port => $stray->port);
 works('one names another server, without an epoch', $group->url(hosts => "$ignorant->{address},$real"));
-$sentinel->cli('SENTINEL', 'FAILOVER', 'cache');
+$group->fail_over;
 ($replica, $master) = ($master, $group->wait_other_master($master));
 my $old = fake(port => $stray->port, epoch => 0);
 works('one is old: it names who was the master once, and still is one', $group->url(hosts => "$old->{address},$real"));
-
 
 kill 'TERM', $_->{pid} for $lost, $far, $wrong, $liar, $ignorant, $old;
 waitpid $_->{pid}, 0 for $lost, $far, $wrong, $liar, $ignorant, $old;

@@ -111,7 +111,13 @@ isnt($pipe->sql(sprintf($places, $table)), $before, 'a table is rewritten while 
 $broker->thaw;
 $node->wait_published;
 my $expected = join ' ', map { Digest::SHA::sha256_hex($_) } 1 .. 30;
-my @bodies = map { $broker->wait_message('q')->{body} } 1 .. 31;
+# A broker that was frozen for long on a busy machine gets some of them twice.
+my (@bodies, %got);
+poll_until('them all', sub {
+	my $message = $broker->get_message('q') or return 0;
+	push @bodies, $message->{body} unless $got{ $message->{body} }++;
+	return @bodies == 31;
+});
 is(join(' ', map { unpack 'H64', $_ } @bodies[ 0 .. 29 ]), $expected, 'each is found in its new place');
 is($bodies[30], '"smaller"', 'and the one that came later');
 

@@ -131,11 +131,12 @@ waits('a wrong password', $cluster->url =~ s{//}{//worker:wrong@}r, qr/WRONGPASS
 
 # One node announces a port where nobody listens.
 my $nobody = free_port();
+sub heard { return scalar grep { $_->cli('CLUSTER', 'NODES') =~ /127\.0\.0\.1:$nobody\b/ } @others }
 $one->cli('CONFIG', 'SET', 'cluster-announce-port', $nobody);
-poll_until('the others to hear of it', sub { $others[0]->cli('CLUSTER', 'NODES') =~ /127.0.0.1:$nobody/ });
+poll_until('the others to hear of it', sub { heard() == @others });
 waits('an address where nobody is', $cluster->url, qr/127.0.0.1:$nobody, as the cluster announces it: .*refused/);
 $one->cli('CONFIG', 'SET', 'cluster-announce-port', 0);
-poll_until('the others to hear of it', sub { $others[0]->cli('CLUSTER', 'NODES') !~ /127.0.0.1:$nobody/ });
+poll_until('the others to hear of it', sub { heard() == 0 });
 
 $worker->{env}{OUTBOX_REDIS_URL} = $login;
 $worker->start;

@@ -227,10 +227,8 @@ sub begin
 {
 	my ($self, $way) = @_;
 	$self->use_server($ways{$way}{logical} ? 'logical' : 'bench');
-	my $began_s = monotonic_s();
 	my $start = $ways{$way}{start} or return;
 	$self->$start;
-	$self->{start_ms}{$way} = 1000 * (monotonic_s() - $began_s);
 	return;
 }
 
@@ -518,6 +516,21 @@ sub drain
 	my $memory = $self->memory_kb;
 	$self->end($way);
 	return { seconds => $seconds, recorded_s => $recorded->{seconds}, memory_kb => $memory };
+}
+
+# A message waits while the worker is started: s, from then to its key's end.
+sub start_with_message
+{
+	my ($self) = @_;
+	$self->{worker}->stop;
+	$self->fill(1);
+	$self->{frame}->ask('worker', 'publish', $self->{broker}->port, QUEUE, 1, 1);
+	my $began_s = monotonic_s();
+	$self->{worker}->start;
+	$self->{frame}->ask('worker', 'drain', $self->{redis}->port, 1);
+	my $seconds = monotonic_s() - $began_s;
+	$self->{parts}{worker} = [ $self->{worker}->pid ];
+	return $seconds;
 }
 
 # ---- floors --------------------------------------------------------------------------------------

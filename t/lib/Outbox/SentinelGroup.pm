@@ -8,12 +8,16 @@ package Outbox::SentinelGroup;
 use strict;
 use warnings;
 use Carp;
+use Outbox::File;
 use Outbox::Port 'free_port';
 use Outbox::Process;
 use Outbox::Redis;
 use Outbox::Wait;
 
 use constant START_LIMIT_S => 60;
+# Between two tries to elect a master, and for one that was asked for.
+use constant RETRY_MS       => 1000;
+use constant ASKED_LIMIT_MS => 30_000;
 
 # Named arguments: dir, and optionally name (what Sentinel calls the master), replicas, sentinels (how many),
 # down_after_ms, options (of each Redis), conf (lines for each Sentinel; NAME stands for the name), tls (ca, cert
@@ -87,16 +91,14 @@ sub new_sentinel
 	my $tls = join '', map { "$_ $tls{$_}\n" } sort keys %tls;
 	my $quorum = int($self->{count} / 2) + 1;
 	my $conf = $self->{conf} =~ s/NAME/$name/gr;
-	open(my $file, '>', "$dir/sentinel.conf") or croak "$dir/sentinel.conf: $!";
-	print $file <<"CONF";
+	write_file("$dir/sentinel.conf", <<"CONF");
 sentinel monitor $name 127.0.0.1 $port $quorum
 sentinel down-after-milliseconds $name $self->{down_after_ms}
-sentinel failover-timeout $name 1000
+sentinel failover-timeout $name ${\ RETRY_MS }
 sentinel parallel-syncs $name 2
 $conf
 $tls
 CONF
-	close $file or croak "$dir/sentinel.conf: $!";
 	return $sentinel;
 }
 
@@ -115,6 +117,7 @@ sub ask { my ($self, $sentinel) = @_; return { @{ $sentinel->cli('SENTINEL', 'MA
 sub wait_ready
 {
 	my ($self) = @_;
+	$_->cli('SENTINEL', 'SET', $self->{name}, 'failover-timeout', RETRY_MS) for grep { defined } delete $self->{asked};
 	poll_until('Sentinels to know each other', sub {
 		for my $sentinel ($self->sentinels)
 		{
@@ -149,6 +152,18 @@ sub wait_other_master
 		my $master = eval { $self->master } or return;
 		return $master != $old && $master->cli('ROLE')->[0] eq 'master' && $master;
 	}, START_LIMIT_S);
+}
+
+# Asks for another master, until Sentinel has begun: it refuses while it takes a replica for unreachable. It is
+# given the time to end, too, since nobody would try again.
+sub fail_over
+{
+	my ($self) = @_;
+	my ($sentinel) = $self->sentinels;
+	$self->{asked} = $sentinel;
+	$sentinel->cli('SENTINEL', 'SET', $self->{name}, 'failover-timeout', ASKED_LIMIT_MS);
+	poll_until('Sentinel to begin a fail-over', sub { $sentinel->cli('SENTINEL', 'FAILOVER', $self->{name}) eq 'OK' });
+	return;
 }
 
 # For --redis-url. Named arguments: login ("user:password@"), query, name, hosts (in place of the Sentinels).
