@@ -9,7 +9,7 @@
 #include "access/htup_details.h"
 #include "utils/memutils.h"
 
-#define MOVES_PER_EVENT 8 /* then it is not nearly sorted */
+#define MOVES_PER_EVENT 32 /* on average; then it is not nearly sorted, and qsort is faster */
 
 void
 refs_init(EventRefs *events, MemoryContext context, size_t most)

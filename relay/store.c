@@ -42,7 +42,7 @@
 #include "utils/xid8.h"
 
 #define REFS_MAX (64 * 1024)
-#define REFS_KEPT (48 * 1024) /* of REFS_MAX, when there are more */
+#define REFS_KEPT (48 * 1024)        /* of REFS_MAX, when there are more */
 #define KEPT_BYTES (2 * 1024 * 1024) /* of rows: a window between two ticks, of some keys each */
 #define PIECE_BYTES (1024 * 1024)
 #define PIECE_EVENTS 1024

@@ -133,8 +133,10 @@ bad_text_is_refused_wherever_it_is(void **state)
 	{
 		char        byte;
 		const char *problem;
-	} bad[] = {{'\0', "not JSON: a control character"}, {'\x1f', "not JSON: a control character"},
-	           {'\x80', "not JSON: invalid UTF-8"},      {'\xff', "not JSON: invalid UTF-8"},
+	} bad[] = {{'\0', "not JSON: a control character"},
+	           {'\x1f', "not JSON: a control character"},
+	           {'\x80', "not JSON: invalid UTF-8"},
+	           {'\xff', "not JSON: invalid UTF-8"},
 	           {'\\', "not JSON: an unknown escape"}};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -170,8 +172,7 @@ strings_of_every_length(void **state)
 		memset(name, 'a', size);
 		name[size] = '\0';
 		snprintf(body, sizeof(body), "{\"keys\":[\"%s\",\"b\"]}", name);
-		assert_true(
-			invalidation_parse(&invalidation, mq_bytes_of(body), mq_bytes(NULL, 0), error));
+		assert_true(invalidation_parse(&invalidation, mq_bytes_of(body), mq_bytes(NULL, 0), error));
 		assert_int_equal(invalidation_key_count(&invalidation), 2);
 		assert_true(mq_bytes_equal(invalidation_key(&invalidation, 0), mq_bytes_of(name)));
 		assert_true(mq_bytes_equal(invalidation_key(&invalidation, 1), mq_bytes_of("b")));
