@@ -364,6 +364,14 @@ sub spent
 		keys %{ $self->{parts} } };
 }
 
+# Since then, for each event.
+sub spent_since
+{
+	my ($self, $before, $events) = @_;
+	my $after = $self->spent;
+	return { map { $_ => ($after->{$_} - ($before->{$_} // 0)) / $events } keys %$after };
+}
+
 # How often it was woken so far.
 sub woken
 {
@@ -496,6 +504,7 @@ sub drain
 	$self->sql('CHECKPOINT');
 
 	$ready->() if $ready;
+	my $before = $self->spent;
 	my $began_s = monotonic_s();
 	if ($way eq 'ours') { $self->sql('SELECT outbox.resume()') }
 	elsif ($way eq 'pgq')
@@ -513,9 +522,10 @@ sub drain
 	}
 	my $seconds = monotonic_s() - $began_s;
 	$self->start_ours if $way eq 'ours';
+	my $spent = $self->spent_since($before, $events);
 	my $memory = $self->memory_kb;
 	$self->end($way);
-	return { seconds => $seconds, recorded_s => $recorded->{seconds}, memory_kb => $memory };
+	return { seconds => $seconds, recorded_s => $recorded->{seconds}, memory_kb => $memory, spent_us => $spent };
 }
 
 # A message waits while the worker is started: s, from then to its key's end.
@@ -548,7 +558,9 @@ sub floor_unlink
 {
 	my ($self, $keys) = @_;
 	$self->fill($keys);
-	return $self->{frame}->ask('worker', 'unlink', $self->{redis}->port, $keys)->{seconds};
+	my $before = $self->spent;
+	my $result = $self->{frame}->ask('worker', 'unlink', $self->{redis}->port, $keys);
+	return { %$result, redis_us => $self->spent_since($before, $keys)->{redis} };
 }
 
 sub floor_drain
@@ -592,7 +604,12 @@ sub bulk
 	my ($self, $rows) = @_;
 	$self->{redis}->cli('FLUSHALL');
 	$self->sql($_) for 'VACUUM bench.many', 'CHECKPOINT';
-	return $self->{frame}->ask('latency', 'bulk', 'bench.many', $rows);
+	$self->start_ours;
+	my $before = $self->spent;
+	my $result = $self->{frame}->ask('latency', 'bulk', 'bench.many', $rows);
+	my $spent = $self->spent_since($before, $rows);
+	# Redis was given the keys before.
+	return { %$result, spent_us => { map { $_ => $spent->{$_} } qw(relay broker worker) } };
 }
 
 # Counts what is published while somebody holds a snapshot.
