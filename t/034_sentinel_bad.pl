@@ -27,8 +27,7 @@ my $real = '127.0.0.1:' . $sentinel->port;
 
 sub page { return HTTP::Tiny->new(timeout => 20)->get("http://127.0.0.1:$port/readyz")->{content} }
 
-# A Sentinel that says what it is told to: the port of a master, an epoch (undef: it does not know SENTINEL MASTER),
-# or for how long it takes to answer.
+# A Sentinel that says what it is told to: the port of a master, an epoch (undef: it does not know SENTINEL MASTER).
 sub fake
 {
 	my (%arg) = @_;
@@ -124,6 +123,9 @@ waits('an unknown name', $group->url(name => 'nobody'), qr/no Sentinel names a m
 
 my $nowhere = '127.0.0.1:' . free_port();
 waits('no Sentinel there', $group->url(hosts => $nowhere), qr/no Sentinel names a master "cache": \Q$nowhere\E .*Connection refused/);
+my $mute = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => free_port(), ReuseAddr => 1) or die "listen: $!\n";
+my $hangs = '127.0.0.1:' . $mute->sockport;
+waits('a Sentinel that hangs', $group->url(hosts => $hangs), qr/no Sentinel names a master "cache": \Q$hangs\E (?:has not answered yet|no answer)/);
 waits('a Redis that is no Sentinel', $group->url(hosts => '127.0.0.1:' . $stray->port), qr/unknown command/);
 
 my $lost = fake(port => (split /:/, $nowhere)[1], epoch => 1);
@@ -137,6 +139,7 @@ waits('a Sentinel that names a replica', $group->url(hosts => $wrong->{address})
 
 # Beside a Sentinel that knows.
 works('one of two Sentinels away', $group->url(hosts => "$nowhere,$real"));
+works('one of two Sentinels hangs', $group->url(hosts => "$hangs,$real"));
 my $liar = fake(port => $replica->port, epoch => 99);
 works('one names a replica, of a later epoch', $group->url(hosts => "$liar->{address},$real"));
 my $ignorant = fake(port => $stray->port);

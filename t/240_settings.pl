@@ -169,6 +169,21 @@ subtest 'a file that cannot be read' => sub {
 	goes_to($fake, 'after many reloads');
 };
 
+subtest 'a password in the URL' => sub {
+	conf('outbox.amqp_password_file', '');
+	my $before = -s $node->logfile;
+	conf('outbox.amqp_url', $fake->url =~ s{//}{//app:plain@}r);
+	goes_to($fake, 'with it');
+	my $said = slurp_file($node->logfile, $before);
+	my $told = () = $said =~ /WARNING:  parameter "outbox\.amqp_url" holds a password/g;
+	is($told, 1, 'draws a warning, once, whatever processes there are');
+	like($said, qr/HINT:  Put the password into a file and name it in outbox\.amqp_password_file/, 'which says what to do');
+	$before = -s $node->logfile;
+	conf('outbox.amqp_url', $fake->url(user => 'app'));
+	goes_to($fake, 'without');
+	unlike(slurp_file($node->logfile, $before), qr/holds a password/, 'that of guest, or none, draws none');
+};
+
 # What people see who are not superusers; and everybody, of what was written down.
 $node->safe_psql('postgres', 'CREATE ROLE reader LOGIN');
 my ($status, undef, $error) = $node->psql('blog', 'SHOW outbox.amqp_url', extra_params => [ '-U', 'reader' ]);

@@ -44,7 +44,8 @@ take_look(MqSession *session, const WorkerConfig *config, const char *what, cons
 	}
 	missing = event.kind == MQ_EVENT_CHANNEL_CLOSED && event.reply_code == 404;
 	printf("%s %s: %s\n", what, name,
-	       missing && !config->no_declare ? "not there yet, the worker will declare it" : event.text);
+	       missing && !config->no_declare ? "not there yet, the worker will declare it"
+	                                      : event.text);
 	if (event.kind == MQ_EVENT_CHANNEL_CLOSED && mq_channel_reopen(session, NULL) == MQ_OK)
 		await_answer(session, &event);
 	return missing && !config->no_declare;

@@ -1,5 +1,5 @@
-# rediss+sentinel://: TLS with Sentinels and with the master that they name, certificates verified on both sides;
-# what is wrong is said, and a fail-over followed.
+# rediss+sentinel:// and rediss+cluster://: TLS with Sentinels, with the master that they name and with each node of
+# a cluster, certificates verified on both sides; what is wrong is said, and a fail-over followed.
 
 use strict;
 use warnings;
@@ -8,6 +8,8 @@ use Outbox::Certificates;
 use Outbox::Pipeline;
 use Outbox::Port 'free_port';
 use Outbox::RabbitMQ;
+use Outbox::Redis;
+use Outbox::RedisCluster;
 use Outbox::SentinelGroup;
 use Outbox::Wait;
 use Outbox::Worker;
@@ -57,8 +59,8 @@ waits('no certificate of our own', qr/no Sentinel names a master .*(?:certificat
 	$group->url, ca => $mine{ca});
 waits('a plain URL', qr/no Sentinel names a master/, $group->url =~ s/rediss/redis/r);
 
-# A Sentinel without TLS names the port with it: its own is not what such a URL is for.
-waits('a Sentinel that does not speak it', qr/no Sentinel names a master .*TLS/,
+# It waits for the rest of what it takes for a command.
+waits('a port that does not speak it', qr/no Sentinel names a master .*: no answer to TLS: does it speak it there/,
 	$group->url(hosts => '127.0.0.1:' . ($group->sentinels)[0]->port), %mine);
 
 my $worker = start_worker($group->url, %mine);
@@ -82,5 +84,46 @@ $new->cli('CONFIG', 'SET', 'tls-cert-file', $other, 'tls-key-file', $other_key);
 waits('a master whose certificate is for another host', qr/master \S+, named by Sentinel \S+: .*mismatch/, $group->url, %mine);
 
 $group->discard;
+
+# ---- a cluster -----------------------------------------------------------------------------------
+
+my @nodes = map { start_node("node$_") } 0 .. 1;
+for my $i (0, 1)
+{
+	$nodes[$i]->cli('CLUSTER', 'SET-CONFIG-EPOCH', $i + 1);
+	$nodes[$i]->cli('CLUSTER', 'ADDSLOTSRANGE', 8192 * $i, 8192 * $i + 8191);
+}
+$nodes[0]->cli('CLUSTER', 'MEET', '127.0.0.1', $nodes[1]{tls_port}, $nodes[1]{bus});
+poll_until('a whole cluster', sub { !grep { $_->cli('CLUSTER', 'INFO') !~ /state:ok.*known_nodes:2/s } @nodes });
+
+sub start_node
+{
+	my ($name) = @_;
+	my ($tls_port, $bus) = (free_port(), free_port());
+	my $node = Outbox::Redis->new(dir => "$dir/$name", options => [
+		'--cluster-enabled', 'yes', '--cluster-port', $bus, '--tls-port', $tls_port, '--tls-cluster', 'yes',
+		'--tls-ca-cert-file', $certificates->ca, '--tls-cert-file', $cert, '--tls-key-file', $key ])->start;
+	@$node{qw(tls_port bus)} = ($tls_port, $bus);
+	return $node;
+}
+
+my %of_node;
+push @{ $of_node{ Outbox::RedisCluster::slot($_) < 8192 ? 0 : 1 } }, $_ for map { ("key:$_", "wide:$_") } 1 .. 200;
+for my $i (0, 1)
+{
+	$nodes[$i]->cli('SET', $_, 1) for @{ $of_node{$i} };
+}
+my $url = "rediss+cluster://127.0.0.1:$nodes[0]{tls_port}";
+$worker = start_worker($url, %mine);
+poll_until('it to be ready', sub { page('readyz') eq "ready\n" });
+$broker->publish($queue, '{"keys":[' . join(',', map { qq("key:$_") } 1 .. 200) . '],"patterns":["wide:*"]}');
+ok(poll_until('the keys to be gone', sub { $_->size == 0 }), 'a cluster: keys and patterns are deleted over TLS') for @nodes;
+is($worker->stop, 0, '... and the worker ends in good order');
+$worker = start_worker($url, %mine, ca => $stranger);
+ok(poll_until('/readyz', sub { page('readyz') =~ /^waiting for redis: node 127\.0\.0\.1:\d+: .*(?:local issuer|self.signed)/ }),
+	'nodes of an unknown authority: /readyz says so');
+is($worker->stop, 0, '... and it can be stopped');
+
+$_->kill9 for @nodes;
 $broker->discard;
 done_testing();
