@@ -1,8 +1,9 @@
 # A commit that meets the relay while it looks is not missed: nobody else comes to wake it, and the next look
 # that it takes by itself is a minute away.
 #
-# So it has to wish to be woken before it looks: one that does so behind its look fails at the pairs. No test shows that the memory barriers around that wish are
-# missing (extension/shmem.c): on both sides a lock is taken or let go between the two accesses, and is one itself.
+# So it has to wish to be woken before it looks: one that does so behind its look fails at the pairs. No test
+# shows that the memory barriers around that wish are missing (extension/shmem.c): on both sides a lock is taken
+# or let go between the two accesses, and is one itself.
 
 use strict;
 use warnings;
