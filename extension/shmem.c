@@ -138,7 +138,7 @@ take_slot(Oid database)
 	for (int i = 0; i < RELAY_COUNTERS; i++)
 		pg_atomic_write_u64(&slot->counters[i], 0);
 	slot->database = database;
-	pg_atomic_fetch_add_u32(&outbox_shared->taken, 1);
+	slot->number = pg_atomic_add_fetch_u32(&outbox_shared->taken, 1);
 	return slot;
 }
 

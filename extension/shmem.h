@@ -73,6 +73,7 @@ typedef struct OutboxSlot
 	bool   confirmed;      /* a relay has found the extension there */
 	int    holder_pid;     /* backend that keeps the relay away (DROP DATABASE ...); 0: none */
 	int    relay_pid;      /* 0: not running */
+	uint32 number;         /* among all that were ever taken: see attach_relay */
 	uint32 reloads;        /* when it was started: a process that is being made misses a SIGHUP */
 	Latch *relay_latch;    /* of the running relay, else NULL */
 	int64  start_after_us; /* the launcher starts none before; CLOCK_MONOTONIC, 0: at once */

@@ -10,6 +10,7 @@
 #include "relay/attach.h"
 
 #include "miscadmin.h"
+#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "relay/reporting.h"
 #include "storage/ipc.h"
@@ -44,11 +45,14 @@ attach_relay(Oid database)
 {
 	OutboxSlot *slot = shmem_find(database);
 	bool        mine = false;
+	uint32      number;
 
+	memcpy(&number, MyBgworkerEntry->bgw_extra, sizeof(number));
 	if (slot != NULL)
 	{
 		LWLockAcquire(&outbox_shared->lock, LW_EXCLUSIVE);
-		mine = slot->database == database && slot->relay_pid == 0 && slot->holder_pid == 0;
+		mine = slot->database == database && slot->number == number && slot->relay_pid == 0 &&
+		       slot->holder_pid == 0;
 		if (mine)
 		{
 			slot->relay_pid = MyProcPid;

@@ -9,8 +9,9 @@
 
 #include "extension/shmem.h"
 
-/* Makes this process the relay of the slot, or ends it (exit 0) where there is no slot, another
- * relay, or somebody who keeps relays away. Before the database is connected to, so that whoever
+/* Makes this process the relay of the slot, or ends it (exit 0) where there is no slot, one that was
+ * taken after this process was asked for (the database may have been dropped since), another relay, or
+ * somebody who keeps relays away. Before the database is connected to, so that whoever
  * wants it gone finds it. */
 OutboxSlot *attach_relay(Oid database);
 

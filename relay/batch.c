@@ -7,12 +7,15 @@
  */
 #include "relay/batch.h"
 
+#include "wire/plain.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define BODY_FRAME_BYTES 32 /* {"keys":[],"patterns":[]} */
 #define OUR_HEADERS 8
+#define JSON_MOST_BYTES(size) (2 + 6 * (size)) /* if each byte is a \u00.. */
 
 /* A list of JSON strings, with commas between them. */
 typedef struct KeyList
@@ -107,17 +110,6 @@ batch_begin(Batch *batch, uint64_t window, const char *lsn)
 	batch->part = 1;
 	batch->attempts = 0;
 	begin_message(batch);
-}
-
-/* FNV-1a, Fowler, Noll and Vo. */
-static uint32_t
-hash_bytes(const char *data, size_t size)
-{
-	uint32_t hash = 2166136261u;
-
-	for (size_t i = 0; i < size; i++)
-		hash = (hash ^ (unsigned char) data[i]) * 16777619u;
-	return hash;
 }
 
 /* ---- properties ------------------------------------------------------------------------------- */
@@ -270,7 +262,7 @@ append_key(Batch *batch, KeyList *list, bool is_pattern, MqBytes key)
 	if (mq_buffer_append_json(&list->json, key) != MQ_OK)
 		return MQ_NOMEM;
 	size = list->json.size - offset;
-	hash = hash_bytes(list->json.data + offset, size);
+	hash = mq_hash(mq_bytes(list->json.data + offset, size), (uint64_t) (uintptr_t) batch);
 	entry = table_find(batch, list, is_pattern, list->json.data + offset, size, hash);
 	if (entry->generation == batch->generation)
 	{
@@ -303,13 +295,15 @@ join_message(Batch *batch, const RelayEvent *event)
 	}
 }
 
+/* Exactly only where it matters. */
 static bool
 has_room_for(const Batch *batch, MqBytes key)
 {
+	size_t size = batch->keys.json.size + batch->patterns.json.size + BODY_FRAME_BYTES;
+
 	return batch->keys.count + batch->patterns.count < batch->options.max_keys &&
-	       batch->keys.json.size + batch->patterns.json.size + mq_json_string_size(key) +
-	               BODY_FRAME_BYTES <=
-	           BATCH_MAX_BODY_BYTES;
+	       (size + JSON_MOST_BYTES(key.size) <= BATCH_MAX_BODY_BYTES ||
+	        size + mq_json_string_size(key) <= BATCH_MAX_BODY_BYTES);
 }
 
 static MqResult

@@ -222,6 +222,7 @@ start_relay(int slot_number, Oid database)
 
 	LWLockAcquire(&outbox_shared->lock, LW_EXCLUSIVE);
 	outbox_shared->slots[slot_number].reloads = pg_atomic_read_u32(&outbox_shared->reloads);
+	memcpy(worker.bgw_extra, &outbox_shared->slots[slot_number].number, sizeof(uint32));
 	LWLockRelease(&outbox_shared->lock);
 	started = RegisterDynamicBackgroundWorker(&worker, &handles[slot_number]);
 	MemoryContextSwitchTo(caller);

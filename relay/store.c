@@ -3,11 +3,11 @@
  *    Position and windows in the outbox tables.
  *
  * Tables are read by index scans on (xid, id) alone: after a TRUNCATE there are no statistics for
- * a planner to go by. A window's events are found as (id, xid, place in the table) first, sorted by
- * id, and then fetched piece by piece. All but the first piece are read in transactions of their
- * own: the rows are committed and are never updated or deleted, and this relay is the only one that
- * empties tables, so any later snapshot sees them. They stay in their place, too, unless somebody
- * rewrites the table (CLUSTER, VACUUM FULL): then the index tells where they are now.
+ * a planner to go by. A window's events are found as (id, xid, place in the table) first, with copies of
+ * the first rows (refs.h), sorted by id, and then read piece by piece. All but the first piece are read in
+ * transactions of their own: the rows are committed and are never updated or deleted, and this relay is the
+ * only one that empties tables, so any later snapshot sees them. They stay in their place, too, unless
+ * somebody rewrites the table (CLUSTER, VACUUM FULL): then the index tells where they are now.
  *
  * Of a window with more than REFS_MAX events, those with the smallest ids are remembered; when they are
  * read the next ones are looked for. One transaction of millions of messages is such a window.
@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "relay/decode.h"
 #include "relay/instance.h"
+#include "relay/refs.h"
 #include "relay/scan.h"
 #include "relay/store_parked.h"
 #include "utils/builtins.h"
@@ -41,26 +42,10 @@
 #include "utils/xid8.h"
 
 #define REFS_MAX (64 * 1024)
-#define REFS_KEPT (48 * 1024) /* of REFS_MAX, when there are more */
+#define REFS_KEPT (48 * 1024)        /* of REFS_MAX, when there are more */
+#define KEPT_BYTES (2 * 1024 * 1024) /* of rows: a window between two ticks, of some keys each */
 #define PIECE_BYTES (1024 * 1024)
 #define PIECE_EVENTS 1024
-
-/* An event of the open window. */
-typedef struct EventRef
-{
-	int64           id;
-	uint64          xid;
-	ItemPointerData place;
-	uint16          table;
-} EventRef;
-
-typedef struct EventRefs
-{
-	EventRef *refs; /* in the memory context of their window */
-	size_t    count, capacity;
-	size_t    most;  /* no more at once: those with the greatest ids have to wait */
-	int64     until; /* there are more, with ids greater than this one; 0: none */
-} EventRefs;
 
 /* A window that is opened and not wholly confirmed. */
 typedef struct StoreWindow
@@ -91,6 +76,7 @@ struct Store
 
 	Position    open_from;     /* where the open window begins; it ends at `last` */
 	EventRefs   events;        /* of it */
+	KeptRows    kept;          /* their rows, as many as there is room for */
 	uint64      events_window; /* its number; 0: a look that found nothing has taken their place */
 	size_t      next_event;
 	RelayEvent *piece; /* fetched, and not handed out yet */
@@ -255,6 +241,7 @@ store_new(OutboxSlot *slot)
 		AllocSetContextCreate(context, "outbox parked piece", ALLOCSET_DEFAULT_SIZES);
 	store->window_capacity = 16;
 	store->windows = MemoryContextAlloc(context, store->window_capacity * sizeof(StoreWindow));
+	kept_rows_init(&store->kept, context, KEPT_BYTES);
 	return store;
 }
 
@@ -362,50 +349,12 @@ store_instance(const Store *store)
 typedef struct Gathering
 {
 	EventRefs      *events;
-	const Position *end; /* of the window */
-	int64           to;  /* no greater ids are wanted; 0: all are */
+	KeptRows       *kept; /* NULL: rows are not copied */
+	const Position *end;  /* of the window */
+	int64           to;   /* no greater ids are wanted; 0: all are */
 	bool            has_messages;
 	uint64          beyond; /* transaction of the last row left out */
 } Gathering;
-
-static int
-compare_refs(const void *a, const void *b)
-{
-	int64 left = ((const EventRef *) a)->id;
-	int64 right = ((const EventRef *) b)->id;
-
-	return left < right ? -1 : left > right;
-}
-
-static void
-events_init(EventRefs *events, MemoryContext context, size_t most)
-{
-	*events = (EventRefs){.capacity = 64, .most = most};
-	events->refs = MemoryContextAlloc(context, events->capacity * sizeof(EventRef));
-}
-
-static void
-events_sort(EventRefs *events)
-{
-	qsort(events->refs, events->count, sizeof(EventRef), compare_refs);
-}
-
-/* Room for one more: those with the greatest ids have to wait if there are too many. */
-static void
-make_room(EventRefs *events)
-{
-	if (events->count < events->capacity)
-		return;
-	if (events->capacity < events->most)
-	{
-		events->capacity *= 2;
-		events->refs = repalloc_huge(events->refs, events->capacity * sizeof(EventRef));
-		return;
-	}
-	events_sort(events);
-	events->count = REFS_KEPT;
-	events->until = events->refs[REFS_KEPT - 1].id;
-}
 
 static bool
 is_left_out(const Gathering *gathering, int64 id)
@@ -419,26 +368,24 @@ gather_row(void *context, int table, TupleTableSlot *row)
 {
 	Gathering *gathering = context;
 	EventRefs *events = gathering->events;
-	uint64     xid = row_xid(row);
-	int64      id = DatumGetInt64(scan_value(row, EVENT_ID));
+	EventRef   ref = {.place = row->tts_tid, .table = (uint16) table};
 	bool       no_routing_key;
 
-	if (!position_contains(gathering->end, xid))
+	ref.xid = row_xid(row);
+	ref.id = DatumGetInt64(scan_value(row, EVENT_ID));
+	if (!position_contains(gathering->end, ref.xid))
 		return SCAN_TRANSACTION;
-	make_room(events);
-	if (is_left_out(gathering, id))
+	refs_make_room(events, REFS_KEPT);
+	if (is_left_out(gathering, ref.id))
 	{
-		bool again = gathering->beyond == xid;
+		bool again = gathering->beyond == ref.xid;
 
-		gathering->beyond = xid;
+		gathering->beyond = ref.xid;
 		return again ? SCAN_TRANSACTION : SCAN_ROW;
 	}
-	events->refs[events->count++] = (EventRef){
-		.id = id,
-		.xid = xid,
-		.place = row->tts_tid,
-		.table = (uint16) table,
-	};
+	if (gathering->kept != NULL)
+		ref.row = kept_rows_add(gathering->kept, row);
+	refs_add(events, ref);
 	slot_getattr(row, EVENT_ROUTING_KEY, &no_routing_key);
 	if (!no_routing_key)
 		gathering->has_messages = true;
@@ -575,13 +522,15 @@ find_by_index(TableScan *scan, const EventRef *ref)
 	return index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
 }
 
-/* Fetches one event's row; valid until the next call. Tables are opened as they are needed. */
+/* One event's row; valid until the next call. Tables are opened as they are needed. */
 static TupleTableSlot *
-fetch_row(TableScans *scans, const EventRef *ref)
+fetch_row(Store *store, TableScans *scans, const EventRef *ref)
 {
 	TableScan *scan = &scans->tables[ref->table];
 
 	CHECK_FOR_INTERRUPTS();
+	if (ref->row != NULL)
+		return kept_rows_show(&store->kept, ref->row);
 	if (scan->table == NULL && !table_scan_begin(scan, ref->table, GetActiveSnapshot(), 2))
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE), errmsg("the outbox tables are gone"));
 	if (!(table_scan_fetch(scan, ref->place) && row_is(scan->slot, ref)) &&
@@ -609,7 +558,7 @@ read_piece(Store *store, TableScans *scans)
 	while (store->piece_count < PIECE_EVENTS && bytes < PIECE_BYTES &&
 	       store->next_event < events->count)
 	{
-		TupleTableSlot *row = fetch_row(scans, &events->refs[store->next_event++]);
+		TupleTableSlot *row = fetch_row(store, scans, &events->refs[store->next_event++]);
 
 		bytes += decode_event(row, &store->piece[store->piece_count++]);
 	}
@@ -619,15 +568,16 @@ read_piece(Store *store, TableScans *scans)
 bool
 store_open_window(Store *store, uint64_t *number, const char **lsn)
 {
-	Gathering  gathering = {.events = &store->events};
+	Gathering  gathering = {.events = &store->events, .kept = &store->kept};
 	TableScans scans;
 	Position   present;
 	XLogRecPtr end;
 
 	MemoryContextReset(store->window_context);
-	events_init(&store->events, store->window_context, REFS_MAX);
+	refs_init(&store->events, store->window_context, REFS_MAX);
 	store->events_window = 0;
 	store->next_event = 0;
+	kept_rows_forget(&store->kept);
 	StartTransactionCommand();
 	/* One snapshot for the window's end and for its rows: with two, what commits between them
 	 * would be in neither this window nor the next. */
@@ -642,7 +592,7 @@ store_open_window(Store *store, uint64_t *number, const char **lsn)
 	end = insert_position();
 	if (store->events.count > 0)
 	{
-		events_sort(&store->events);
+		refs_sort(&store->events);
 		read_piece(store, &scans); /* mostly all there is: one transaction is enough */
 	}
 	table_scans_end(&scans);
@@ -672,14 +622,15 @@ store_is_at_present(const Store *store)
 static void
 gather_rest(Store *store)
 {
-	Gathering gathering = {.events = &store->events, .end = &store->last};
+	Gathering gathering = {.events = &store->events, .kept = &store->kept, .end = &store->last};
 	int64     after = store->events.until;
 
 	store->events.count = store->next_event = 0;
+	kept_rows_forget(&store->kept);
 	store->events.until = 0;
 	scan_tables_after(&store->open_from, store->last.xmax, after, GetActiveSnapshot(), gather_row,
 	                  &gathering);
-	events_sort(&store->events);
+	refs_sort(&store->events);
 }
 
 size_t
@@ -742,43 +693,25 @@ events_between(Store *store, uint64 number, int64 from, int64 to)
 		index++;
 	if (index == store->window_count)
 		elog(ERROR, "window %llu is not open", (unsigned long long) number);
-	events_init(&events, CurrentMemoryContext, SIZE_MAX);
+	refs_init(&events, CurrentMemoryContext, SIZE_MAX);
 	gathering.end = &store->windows[index].position;
 	scan_tables_after(window_begin(store, index), gathering.end->xmax, from - 1,
 	                  GetActiveSnapshot(), gather_row, &gathering);
-	events_sort(&events);
+	refs_sort(&events);
 	return events;
 }
 
-/* The first of them whose id is not smaller. */
 static size_t
-lower_bound(const EventRefs *events, int64 id)
-{
-	size_t from = 0, to = events->count;
-
-	while (from < to)
-	{
-		size_t middle = from + (to - from) / 2;
-
-		if (events->refs[middle].id < id)
-			from = middle + 1;
-		else
-			to = middle;
-	}
-	return from;
-}
-
-static size_t
-park_range(ParkedWriter *writer, TableScans *tables, const EventRefs *events,
+park_range(Store *store, ParkedWriter *writer, TableScans *tables, const EventRefs *events,
            const ParkRange *range)
 {
 	size_t parked = 0;
 	bool   found = false;
 
-	for (size_t i = lower_bound(events, range->first_id);
+	for (size_t i = refs_lower_bound(events, range->first_id);
 	     i < events->count && events->refs[i].id <= range->last_id; i++)
 	{
-		TupleTableSlot *row = fetch_row(tables, &events->refs[i]);
+		TupleTableSlot *row = fetch_row(store, tables, &events->refs[i]);
 		bool            is_invalidation;
 
 		slot_getattr(row, EVENT_ROUTING_KEY, &is_invalidation);
@@ -830,7 +763,7 @@ store_park(Store *store, ParkRange *ranges, size_t count)
 		same = same_window(ranges + done, count - done, &from, &to);
 		events = events_between(store, ranges[done].window, from, to);
 		for (size_t i = done; i < done + same; i++)
-			ranges[i].parked = park_range(writer, &tables, &events, &ranges[i]);
+			ranges[i].parked = park_range(store, writer, &tables, &events, &ranges[i]);
 	}
 	parked_writer_end(writer);
 	table_scans_end(&tables);

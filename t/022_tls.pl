@@ -90,8 +90,7 @@ $broker->start;
 ok($node->wait_published, 'the right one again: what waited is sent');
 
 set('outbox.amqp_ca_file', $stranger->ca);
-like($node->wait_relay_error(qr/certificate/)->{last_error}, qr/unable to get|self.signed|verify/,
-	'another authority is refused');
+like($node->wait_relay_error(qr/unable to get|self.signed/)->{last_error}, qr/certificate/, 'another authority is refused');
 set('outbox.amqp_ca_file', "$dir/nowhere.pem");
 like($node->wait_relay_error(qr/nowhere/)->{last_error}, qr/CA file ".*nowhere\.pem": No such file/,
 	'a file that is missing is named');
@@ -102,7 +101,7 @@ pass('after a reload with the right one it is back');
 
 set('outbox.amqp_cert_file', '');
 set('outbox.amqp_key_file', '');
-like($node->wait_relay_error(qr/TLS|closed/)->{last_error}, qr/certificate required|handshake failure|closed/,
+ok($node->wait_relay_error(qr/certificate required|handshake failure|closed/),
 	'without the client certificate that the broker asks for it is refused by the broker');
 set('outbox.amqp_cert_file', $client_cert);
 set('outbox.amqp_key_file', $client_key);

@@ -33,13 +33,16 @@ sub destination
 		ORDER BY exchange, routing_key) FROM outbox.destination));
 }
 
-# Takes messages off a queue until there is one with this key; false: there is none.
+# Takes messages off a queue until one has had this key; several keys may have come in one message.
+my %taken;
+
 sub gets
 {
 	my ($queue, $key) = @_;
 	return poll_until("$key in $queue", sub {
-		my $message = $broker->get_message($queue) or return;
-		return grep { $_ eq $key } @{ $message->{json}{keys} };
+		my $message = $broker->get_message($queue);
+		$taken{$queue}{$_} = 1 for $message ? @{ $message->{json}{keys} } : ();
+		return $taken{$queue}{$key};
 	});
 }
 
@@ -105,10 +108,12 @@ conf('outbox.invalidation_exchange', 'caches');
 
 # ---- a worker for each region --------------------------------------------------------------------
 
+my $workers = 0;
+
 sub worker
 {
 	my ($queue, $redis, @options) = @_;
-	my $worker = Outbox::Worker->new(name => "worker-$queue", dir => $pipe->dir, broker => $broker, redis => $redis,
+	my $worker = Outbox::Worker->new(name => "worker-$queue-" . ++$workers, dir => $pipe->dir, broker => $broker, redis => $redis,
 		options => [ "--queue=$queue", @options ])->start;
 	$worker->wait_log(qr/info consuming/);
 	return $worker;

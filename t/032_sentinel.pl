@@ -31,7 +31,7 @@ my $audit = Outbox::FailOver->new(group => $group, broker => $broker, keys => 30
 # Ways to lose a master, and what brings the old one back.
 my @ways = (
 	[ killed      => sub { $_[0]->kill9 },  sub { $_[0]->start } ],
-	[ 'asked for' => sub { ($group->sentinels)[0]->cli('SENTINEL', 'FAILOVER', $group->name) }, sub { } ],
+	[ 'asked for' => sub { $group->fail_over },  sub { } ],
 	[ frozen      => sub { $_[0]->freeze }, sub { $_[0]->thaw } ]);
 
 # A hundred times with `make test-long`.

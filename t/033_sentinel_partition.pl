@@ -11,6 +11,7 @@ use Outbox::RabbitMQ;
 use Outbox::SentinelGroup;
 use Outbox::Wait;
 use Outbox::Worker;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $dir = Outbox::Pipeline::work_folder();
@@ -31,8 +32,8 @@ $broker->wait_ready;
 sub start_worker
 {
 	my (%arg) = @_;
-	my $worker = Outbox::Worker->new(dir => $dir, broker => $broker, redis => $group->url(%arg),
-		options => ["--metrics-listen=$port"])->start;
+	my $worker = Outbox::Worker->new(dir => $dir, broker => $broker,
+		options => [ "--metrics-listen=$port", '--redis-url=' . $group->url(%arg) ])->start;
 	return $worker;
 }
 
@@ -55,7 +56,7 @@ like(page('readyz'), qr/master 127\.0\.0\.1:\Q${\ $group->master->port }\E, name
 is($worker->stop, 0, 'it waits, too');
 $worker = start_worker(login => 'worker:worker-secret@', query => '?sentinel_user=asker&sentinel_password=asker-secret');
 ok(poll_until('/readyz', sub { page('readyz') eq "ready\n" }), 'with both passwords it is ready');
-unlike(slurp("/proc/${\ $worker->pid }/cmdline"), qr/secret/, 'no password in the process title');
+unlike(slurp_file("/proc/${\ $worker->pid }/cmdline"), qr/secret/, 'no password in the process title');
 
 # ---- the partition -------------------------------------------------------------------------------
 
@@ -98,5 +99,3 @@ unlike($worker->log_text, qr/secret/, 'no password in the log');
 $group->discard;
 $broker->discard;
 done_testing();
-
-sub slurp { my ($path) = @_; open(my $file, '<', $path) or die "$path: $!\n"; local $/; return <$file> }

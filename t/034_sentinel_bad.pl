@@ -27,8 +27,7 @@ my $real = '127.0.0.1:' . $sentinel->port;
 
 sub page { return HTTP::Tiny->new(timeout => 20)->get("http://127.0.0.1:$port/readyz")->{content} }
 
-# A Sentinel that says what it is told to: the port of a master, an epoch (undef: it does not know SENTINEL MASTER),
-# or for how long it takes to answer.
+# A Sentinel that says what it is told to: the port of a master, an epoch (undef: it does not know SENTINEL MASTER).
 sub fake
 {
 	my (%arg) = @_;
@@ -85,7 +84,8 @@ sub waits
 	$broker->publish($queue, '{"keys":["key"]}');
 	my $worker = start_worker($url);
 	ok(poll_until("/readyz to say $pattern", sub { page() =~ /waiting for redis: .*$pattern/ }), '... and so does /readyz');
-	like($worker->log_text =~ s/\\"/"/gr, qr/warning waiting for redis .*$pattern/, '... and the log');
+	ok(poll_until('the log to say it', sub { $worker->log_text =~ s/\\"/"/gr =~ /warning waiting for redis .*$pattern/ }),
+		'... and the log');
 	is($broker->queue_length($queue), 1, '... nothing is taken');
 	is($_->exists('key'), 1, '... and nothing is deleted') for $master, $stray;
 	if ($mend)
@@ -123,6 +123,9 @@ waits('an unknown name', $group->url(name => 'nobody'), qr/no Sentinel names a m
 
 my $nowhere = '127.0.0.1:' . free_port();
 waits('no Sentinel there', $group->url(hosts => $nowhere), qr/no Sentinel names a master "cache": \Q$nowhere\E .*Connection refused/);
+my $mute = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', LocalPort => free_port(), ReuseAddr => 1) or die "listen: $!\n";
+my $hangs = '127.0.0.1:' . $mute->sockport;
+waits('a Sentinel that hangs', $group->url(hosts => $hangs), qr/no Sentinel names a master "cache": \Q$hangs\E (?:has not answered yet|no answer)/);
 waits('a Redis that is no Sentinel', $group->url(hosts => '127.0.0.1:' . $stray->port), qr/unknown command/);
 
 my $lost = fake(port => (split /:/, $nowhere)[1], epoch => 1);
@@ -136,15 +139,15 @@ waits('a Sentinel that names a replica', $group->url(hosts => $wrong->{address})
 
 # Beside a Sentinel that knows.
 works('one of two Sentinels away', $group->url(hosts => "$nowhere,$real"));
+works('one of two Sentinels hangs', $group->url(hosts => "$hangs,$real"));
 my $liar = fake(port => $replica->port, epoch => 99);
 works('one names a replica, of a later epoch', $group->url(hosts => "$liar->{address},$real"));
 my $ignorant = fake(port => $stray->port);
 works('one names another server, without an epoch', $group->url(hosts => "$ignorant->{address},$real"));
-$sentinel->cli('SENTINEL', 'FAILOVER', 'cache');
+$group->fail_over;
 ($replica, $master) = ($master, $group->wait_other_master($master));
 my $old = fake(port => $stray->port, epoch => 0);
 works('one is old: it names who was the master once, and still is one', $group->url(hosts => "$old->{address},$real"));
-
 
 kill 'TERM', $_->{pid} for $lost, $far, $wrong, $liar, $ignorant, $old;
 waitpid $_->{pid}, 0 for $lost, $far, $wrong, $liar, $ignorant, $old;

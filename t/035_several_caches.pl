@@ -51,7 +51,7 @@ publish("key:$_") for 1 .. 20;
 ok($a->wait_gone(map { "key:$_" } 1 .. 5), 'one frozen: the other goes on');
 ok(poll_until('/readyz', sub { page('readyz') =~ /waiting for redis: \S+:\Q${\ $b->port }\E\/0: no answer for 5 s/ }),
 	'/readyz says which one is missing');
-like($worker->log_text, qr/warning waiting for redis .*reason="\S+:\Q${\ $b->port }\E\/0: no answer/, 'and so does the log');
+ok($worker->wait_log(qr/warning waiting for redis .*reason="\S+:\Q${\ $b->port }\E\/0: no answer/), 'and so does the log');
 is($a->exists(map { "key:$_" } 6 .. 20), 15, '... within the prefetch');
 is(metric('in_flight_messages'), 5, 'nothing is acknowledged meanwhile');
 is(metric('up{to="redis"}'), 0, 'and it does not count as up');
@@ -65,7 +65,7 @@ $b->kill9;
 publish('late');
 ok($a->wait_gone('late'), 'one killed: the other goes on');
 is($worker->stop, 0, 'the worker can be stopped');
-is($broker->queue_length($queue), 1, '... and the message is in the queue still');
+ok(poll_until('it to be back', sub { $broker->queue_length($queue) == 1 }), '... and the message is in the queue still');
 $worker = Outbox::Worker->new(dir => $dir, broker => $broker, options => [ "--metrics-listen=$port",
 	map { '--redis-url=' . $_->url } $a, $b ])->start;
 ok(poll_until('/readyz', sub { page('readyz') =~ /\Q${\ $b->port }\E\/0: .*Connection refused/ }), 'a worker that starts without it waits');

@@ -14,6 +14,7 @@ use FindBin;
 use lib "$FindBin::RealBin/random_transactions";
 use Generator;
 use JSON::PP ();
+use Outbox::File;
 use Outbox::Postgres;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -52,10 +53,7 @@ sub run_batch
 	my $last_id = begin_batch();
 	$generator->generate(BATCH_SIZE);
 
-	my $script = "$ENV{TESTDIR}/batch.sql";
-	open(my $file, '>', $script) or die "$script: $!\n";
-	print $file $generator->sql;
-	close $file or die "$script: $!\n";
+	my $script = write_file("$ENV{TESTDIR}/batch.sql", $generator->sql);
 	# Statements that fail are among them, so psql's words say nothing.
 	system_log('sh', '-c', 'exec psql -XAtq -d "$1" -f "$2" >/dev/null 2>"$2.err"',
 		'sh', $node->connstr('random'), $script);

@@ -6,6 +6,7 @@
 use strict;
 use warnings;
 use IPC::Run;
+use Outbox::File;
 use Outbox::Postgres;
 use POSIX ();
 use PostgreSQL::Test::Utils;
@@ -35,10 +36,7 @@ sub figures
 	my ($script) = @_;
 	$script =~ s{^-- memory$}{\\! awk '/^RssAnon/ { print \$2 }' /proc/\$BACKEND/status}mg;
 	$script =~ s{^-- time$}{\\! sed 's/.*) //' /proc/\$BACKEND/stat | cut -d ' ' -f 12,13}mg;
-	my $file = "$ENV{TESTDIR}/script.sql";
-	open(my $out, '>', $file) or die "$file: $!\n";
-	print $out "SELECT pg_backend_pid() AS pid \\gset\n\\setenv BACKEND :pid\n$script";
-	close $out or die "$file: $!\n";
+	my $file = write_file("$ENV{TESTDIR}/script.sql", "SELECT pg_backend_pid() AS pid \\gset\n\\setenv BACKEND :pid\n$script");
 	my ($output, $errors);
 	IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('blog'), '-f', $file ],
 		'>', \$output, '2>', \$errors);

@@ -118,10 +118,11 @@ for my $other (qw(0.8 99))
 	));
 	$node->adjust_conf('postgresql.conf', 'outbox.run_on', undef);
 	$node->restart;
-	my $relay = $node->wait_relay_error(qr/version/);
+	$node->wait_relay_error(qr/version "\Q$other\E"/);
+	my $relay = $node->wait_relay('not running');
 	is($relay->{last_error}, qq(extension "pg_outbox" has version "$other", which its library does not know),
 		'the relay says why it does not run');
-	is($relay->{state}, 'not running', 'and does not');
+	is($relay->{pid}, undef, 'and does not');
 	cmp_ok($node->safe_psql('blog', 'SELECT count(*) FROM outbox.event'), '>', 0, 'events wait');
 	$node->safe_psql('blog', $other eq '99'
 		? q(SET allow_system_table_mods = on; UPDATE pg_extension SET extversion = '1.0' WHERE extname = 'pg_outbox';

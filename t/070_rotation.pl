@@ -19,13 +19,10 @@ sub outbox_bytes { return $node->lag->{outbox_bytes} }
 # Many events that are large enough to see, a message each.
 sub fill
 {
-	my $script = "${\ $pipe->dir }/fill.sql";
-	open(my $file, '>', $script) or die "$script: $!\n";
-	print $file "SELECT outbox.invalidate('$_:' || repeat(md5('$_'), 20));\n" for 1 .. TRANSACTIONS;
-	# One that needs the toast table.
-	print $file "SELECT outbox.publish('sink', to_jsonb((SELECT string_agg(md5(n::text), '') "
-	  . "FROM generate_series(1, 10000) n)));\n";
-	close $file or die "$script: $!\n";
+	# The last one needs the toast table.
+	my $script = $pipe->write_script('fill', join '',
+		(map { "SELECT outbox.invalidate('$_:' || repeat(md5('$_'), 20));\n" } 1 .. TRANSACTIONS),
+		"SELECT outbox.publish('sink', to_jsonb((SELECT string_agg(md5(n::text), '') FROM generate_series(1, 10000) n)));\n");
 	$node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('blog'),
 			'-o', '/dev/null', '-f', $script ], 'events are written');
 	return;

@@ -190,16 +190,16 @@ hinders_one_table(
 	'a vacuum of the toast table',
 	hinder => sub {
 		my $toast = $pipe->sql("SELECT reltoastrelid::regclass FROM pg_class WHERE oid = '$_[0]'::regclass");
-		# A tenth of a second for each page, of which there are hundreds.
+		# A tenth of a second for each page, of which there are a thousand.
 		$pipe->sql(q(SELECT outbox.publish_bytes('', 'big', decode((
 			SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 50000)), 'hex'), 'x')
-			FROM generate_series(1, 3)));
+			FROM generate_series(1, 10)));
 		my $vacuum = IPC::Run::start(
 			[ 'psql', '-XAtq', '-d', $node->connstr('blog'), '-c', 'SET vacuum_cost_delay = 100',
 				'-c', 'SET vacuum_cost_limit = 1', '-c', "VACUUM $toast" ],
 			'>', \my $out, '2>', \my $err);
 		my $pid = poll_until('the vacuum',
-			sub { $pipe->sql(q(SELECT pid FROM pg_stat_progress_vacuum)) }, 10);
+			sub { $pipe->sql(q(SELECT pid FROM pg_stat_progress_vacuum)) });
 		return { pid => $pid, run => $vacuum };
 	},
 	named   => \&names_its_pid,
@@ -237,9 +237,10 @@ hinders_nothing('a synchronous standby that is away',
 # Then there is none to change to: the current one grows, and everything flows.
 my $dump = session('LOCK TABLE outbox.event_1, outbox.event_2, outbox.event_3 IN ACCESS SHARE MODE');
 write_and_see("a reader of all tables, turn $_"), $pipe->sql('SELECT outbox.rotate()') for 1 .. 4;
-my $rows = rotation();
-is(scalar(grep { $_->{state} eq 'waiting' && $_->{pids} eq "{$dump->{pid}}" } values %$rows), 2,
-	'a reader of all tables: both that are not current wait for it');
+rotate_until('two tables to wait for it', sub {
+	return 2 == grep { $_->{state} eq 'waiting' && $_->{pids} eq "{$dump->{pid}}" } values %{ rotation() };
+});
+pass('a reader of all tables: both that are not current wait for it');
 end_session($dump);
 rotate_until('all to be empty', \&all_but_current_are_empty);
 

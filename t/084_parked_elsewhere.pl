@@ -94,8 +94,9 @@ my $first = sql('origin', q(SELECT min(event_id) FROM outbox.dead_letter WHERE k
 my $holder = $node->background_psql('origin');
 $holder->query_safe("BEGIN; SELECT outbox.discard_dead_letter($first)");
 set_queue('elsewhere');
-is(sql('origin', q(SELECT string_agg(routing_key, ' ' ORDER BY event_id) FROM outbox.dead_letter WHERE keys IS NOT NULL)),
-	'cache-invalidation elsewhere', 'parked invalidations follow outbox.queue, and the relay waits for nobody');
+ok(poll_until('them to follow', sub {
+	sql('origin', q(SELECT string_agg(routing_key, ' ' ORDER BY event_id) FROM outbox.dead_letter WHERE keys IS NOT NULL))
+	  eq 'cache-invalidation elsewhere' }), 'parked invalidations follow outbox.queue, and the relay waits for nobody');
 $holder->query_safe('ROLLBACK');
 $holder->quit;
 $broker->declare_queue('elsewhere');

@@ -115,7 +115,7 @@ refuses('a permission that is gone', qr/waiting for redis: .*NOPERM/,
 
 # Longer than an answer may take; late answers must not be taken for those of what is sent next.
 refuses('no answer', qr/waiting for redis: .*no answer for 5 s/,
-	sub { $redis->cli('CLIENT', 'PAUSE', 6000, 'ALL') },
+	sub { $redis->cli('CLIENT', 'PAUSE', 10_000, 'ALL') },
 	sub { });
 
 poll_until('an empty queue', sub { $broker->queue_length($queue) == 0 });

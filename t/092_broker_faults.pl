@@ -124,7 +124,7 @@ $broker->ctl('close_all_connections', 'by an operator');
 $broker->reconnect;
 $broker->publish('two', qq({"keys":["two:$_"]})) for 201 .. 400;
 ok($redis->wait_gone(map { "two:$_" } 1 .. 400), 'two workers on one queue, thrown out on the way: all is done');
-like($_->log_text, qr/waiting for broker .*by an operator/, 'the reason is told') for @two;
+ok($_->wait_log(qr/waiting for broker .*by an operator/), 'the reason is told') for @two;
 is($_->stop, 0, 'both end') for @two;
 is(messages('two'), 0, 'the queue is empty');
 
@@ -136,7 +136,7 @@ $_->wait_log(qr/info consuming/) for @single;
 $redis->set_keys(map { "single:$_" } 1 .. 20);
 $broker->publish('single', qq({"keys":["single:$_"]})) for 1 .. 10;
 ok($redis->wait_gone(map { "single:$_" } 1 .. 10), 'single active consumer: one of them works');
-my ($active) = grep { $_->log_text =~ /debug deleted/ } @single;
+my $active = poll_until('it to say so', sub { (grep { $_->log_text =~ /debug deleted/ } @single)[0] });
 my ($waiting) = grep { $_ != $active } @single;
 unlike($waiting->log_text, qr/debug deleted/, '... the other has nothing to do');
 $active->kill9;

@@ -2,6 +2,7 @@
 
 use strict;
 use warnings;
+use Outbox::File;
 use Outbox::Pipeline;
 use Outbox::Wait;
 use Outbox::Worker;
@@ -33,9 +34,7 @@ sub new_worker
 SKIP:
 {
 	skip 'a sanitizer wants to be loaded first', 6 if $program =~ /asan/;
-	my $source = "$dir/jumps.c";
-	open(my $file, '>', $source) or die "$source: $!\n";
-	print $file <<'C';
+	my $source = write_file("$dir/jumps.c", <<'C');
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <time.h>
@@ -53,7 +52,6 @@ int clock_gettime(clockid_t id, struct timespec *now)
 	return result;
 }
 C
-	close $file or die "$source: $!\n";
 	system_or_bail('cc', '-shared', '-fPIC', '-O1', '-o', "$dir/jumps.so", $source, '-ldl');
 	my $worker = new_worker('jumps', env => { LD_PRELOAD => "$dir/jumps.so" });
 	$worker->wait_log(qr/info consuming/);
@@ -76,7 +74,7 @@ is($worker->stop, 0, 'it ends');
 $worker = new_worker('none', program => 'sh', options => [ '-c', "ulimit -n 4; exec '$program'" ]);
 $worker->wait_log(qr/Too many open files/);
 pass('too few are told');
-is($worker->stop(10), 0, 'and it can be stopped');
+is($worker->stop, 0, 'and it can be stopped');
 
 # ---- memory ----
 

@@ -70,6 +70,9 @@ like($worker->log_text, qr/debug deleted key=a$/m, 'deleted keys in the log at d
 
 my $page = ask('/metrics');
 like($page->{headers}{'content-type'}, qr{^text/plain; version=0\.0\.4}, 'the content type');
+my $program = $ENV{OUTBOX_WORKER} // 'outbox-worker';
+my ($release) = qx('$program' --version) =~ /^outbox-worker (\S+)$/;
+is(metric("info{version=\"$release\"}"), 1, 'the release, as --version tells it');
 my ($out, $err) = ('', '');
 IPC::Run::run([ 'promtool', 'check', 'metrics' ], '<', \$page->{content}, '>', \$out, '2>', \$err);
 is($?, 0, 'promtool check metrics is content');

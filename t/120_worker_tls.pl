@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use Outbox::Certificates;
+use Outbox::File;
 use Outbox::Pipeline;
 use Outbox::Port 'free_port';
 use Outbox::RabbitMQ;
@@ -77,18 +78,9 @@ sub is_refused
 }
 
 # Passwords from files; the user of Redis may do what the documentation says, and no more.
-write_file("$dir/redis.password", 'first');
+write_file("$dir/redis.password", "first\n");
 $redis->cli('ACL', 'SETUSER', 'cache', 'on', '>first', '~*', '+unlink', '+scan', '+ping', '+select');
 my @password = ("--redis-password-file=$dir/redis.password");
-
-sub write_file
-{
-	my ($path, $text) = @_;
-	open(my $file, '>', $path) or die "$path: $!\n";
-	print $file "$text\n";
-	close $file or die "$path: $!\n";
-	return;
-}
 
 my ($status, $said) = check(more => \@password);
 is($status, 0, '--check over TLS, with client certificates, to both') or diag $said;
@@ -146,7 +138,7 @@ unlink "$dir/redis.password";
 $worker->signal('HUP');
 $worker->wait_log(qr/warning reload failed reason=".*redis\.password: No such file/);
 pass('a file that is missing at SIGHUP is told');
-write_file("$dir/redis.password", 'second');
+write_file("$dir/redis.password", "second\n");
 $worker->signal('HUP');
 $worker->wait_log(qr/info reloaded/);
 ok($redis->wait_gone('after'), 'SIGHUP reads the new one and tries at once');

@@ -6,6 +6,7 @@ use warnings;
 use CPAN::Meta::YAML;
 use FindBin;
 use HTTP::Tiny;
+use Outbox::File;
 use Outbox::Pipeline;
 use Outbox::Port 'free_port';
 use Outbox::Wait;
@@ -19,15 +20,6 @@ my ($redis, $broker, $dir) = map { $pipe->$_ } qw(redis broker dir);
 my $program = $ENV{OUTBOX_WORKER} // 'outbox-worker';
 my $queue = 'cache-invalidation';
 my $guide = slurp_file("$root/docs/worker.md");
-
-sub write_file
-{
-	my ($path, $text) = @_;
-	open(my $file, '>', $path) or die "$path: $!\n";
-	print $file $text;
-	close $file or die "$path: $!\n";
-	return $path;
-}
 
 sub worker_as
 {

@@ -52,7 +52,7 @@ sub is_health
 		poll_until("$check to be $status", sub {
 			($row) = grep { $_->{check} eq $check } health();
 			return $row->{status} eq $status && $row->{detail} =~ $detail;
-		}, 20);
+		});
 	};
 	ok($matched, "$check: $label") or diag "$row->{status}: $row->{detail}";
 	ok($status eq 'ok' || length $row->{hint}, '... with a hint');
@@ -70,7 +70,8 @@ jump(11);
 is_health('queue', 'ok', qr/^queue "cache-invalidation" has 1 consumer and 0 messages ready, \d+ s ago$/, 'it has a consumer');
 is_health('workers', 'ok', qr/^1 worker is consuming$/, 'by its next report');
 is(join(' ', map { $_->{check} } health()), "@checks", 'each check has its row');
-is(join(' ', map { $_->{status} } health()), join(' ', ('ok') x @checks), '... and is ok');
+ok(eval { poll_until('each to be ok', sub { !grep { $_->{status} ne 'ok' } health() }) }, '... and is ok')
+  or diag explain [ health() ];
 is(scalar(grep { defined $_->{hint} } health()), 0, '... with nothing to do');
 is_deeply(timeless(health()), timeless(@{ JSON::PP->new->utf8->decode($node->safe_psql('blog',
 	q(SET ROLE reporter; SELECT outbox.pipeline()->'health'))) }), 'outbox.pipeline() has the same');
@@ -154,7 +155,7 @@ jump(12);
 is_health('broker', 'critical', qr/blocked publishing for \d+ s/, '... for long');
 is_health('lag', 'warning', qr/^1 event is pending, the oldest for \d+ s$/, 'something waits');
 jump(300);
-is_health('lag', 'critical', qr/the oldest for 5 min$/, '... for long');
+is_health('lag', 'critical', qr/the oldest for \d+ min$/, '... for long');
 $broker->ctl('set_vm_memory_high_watermark', '0.6');
 is_health('broker', 'ok', qr/./, 'unblocked');
 is_health('lag', 'ok', qr/^nothing is pending$/, 'nothing waits');
@@ -164,7 +165,7 @@ is_health('lag', 'ok', qr/^nothing is pending$/, 'nothing waits');
 $pipe->sql(q(SELECT outbox.publish('not there', '1')));
 is_health('destinations', 'warning', qr/^1 destination is parked with 1 event, queue "not there" for \d+ s: .*NO_ROUTE/, 'parked');
 jump(300);
-is_health('destinations', 'critical', qr/for 5 min/, '... for long');
+is_health('destinations', 'critical', qr/for \d+ min/, '... for long');
 is($pipe->sql('SELECT destinations, events, dead FROM outbox.parked_status()'), '1|1|0', 'counted');
 $broker->declare_queue('not there');
 $pipe->sql(q(SELECT outbox.retry_dead_letters('', 'not there')));
@@ -200,9 +201,9 @@ poll_until('a rotation to be blocked', sub {
 });
 is_health('rotation', 'ok', qr/^\Q$current\E has waited for \d+ s to be emptied: locks are held by process $pid$/, 'a moment is nothing');
 jump(300);
-is_health('rotation', 'warning', qr/has waited for 5 min/, 'blocked');
+is_health('rotation', 'warning', qr/has waited for \d+ min/, 'blocked');
 jump(3600);
-is_health('rotation', 'critical', qr/has waited for 65 min/, '... for long');
+is_health('rotation', 'critical', qr/has waited for \d+ min/, '... for long');
 $holder->query_safe("PREPARE TRANSACTION 'it''s me'");
 is_health('rotation', 'critical', qr/by prepared transaction 'it''s me'$/, '... by a prepared transaction');
 $pipe->sql(q(ROLLBACK PREPARED 'it''s me'; SELECT outbox.rotate()));
@@ -244,7 +245,13 @@ my %listed = map { $_ => 1 } slurp_file("$FindBin::RealBin/../docs/monitoring.md
 my @shown = split /\n/, $pipe->sql(q(SELECT DISTINCT m[1] FROM regexp_matches(pg_get_viewdef('outbox.metrics'), '''(pg_outbox_[a-z_]+)''', 'g') AS m));
 is(join(' ', sort @shown), join(' ', sort keys %listed), 'docs/monitoring.md lists each metric');
 is_health('workers', 'ok', qr/^1 worker is consuming$/, 'it has reported since the clock jumped');
-my %value = map { split /\|/ } split /\n/, $pipe->sql(q(SELECT labels->>'check', value FROM outbox.metrics WHERE name = 'pg_outbox_health_status'));
+my %value;
+eval {
+	poll_until('all of it to be well', sub {
+		%value = map { split /\|/ } split /\n/, $pipe->sql(q(SELECT labels->>'check', value FROM outbox.metrics WHERE name = 'pg_outbox_health_status'));
+		return !grep { $_ } values %value;
+	});
+};
 is_deeply(\%value, { map { $_ => 0 } @checks }, 'all of it is well, for Prometheus too');
 
 $session->quit;

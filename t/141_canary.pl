@@ -22,11 +22,9 @@ $node->create_blog;
 
 sub relay    { return $node->relay('blog') }
 sub sent     { return relay()->{messages} }
+# Those that no rotation has taken away yet.
 sub recorded { return $pipe->sql(q(SELECT count(*) FROM outbox.event WHERE properties->>'type' = 'cache.canary')) }
 sub consumer { return $node->row('blog', 'TABLE outbox.consumer') }
-
-# The worker tells how long ago it was, and its report takes its time: seconds, about.
-sub canary_at { return $pipe->sql('SELECT extract(epoch FROM canary_at) FROM outbox.consumer') }
 
 sub canary_check
 {
@@ -70,8 +68,8 @@ like(canary_check(), qr/^warning: no worker has reported a canary yet; one is se
 cmp_ok(recorded(), '>=', 1, 'it was an event of the outbox');
 
 my $begin = monotonic_s();
-wait_sent(2);
-cmp_ok(monotonic_s() - $begin, '>', 0.9, 'one a second');
+wait_sent(3);
+cmp_ok(monotonic_s() - $begin, '>', 1.4, 'one a second');
 
 # ---- measured --------------------------------------------------------------------------------------
 
@@ -84,16 +82,27 @@ my $pings = sub { my ($calls) = $redis->cli('INFO', 'commandstats') =~ /cmdstat_
 sub metric
 {
 	my ($name) = @_;
-	my $page = HTTP::Tiny->new->get("http://127.0.0.1:$port/metrics")->{content};
+	my $page = HTTP::Tiny->new(timeout => 20)->get("http://127.0.0.1:$port/metrics")->{content};
 	return ($page =~ /^outbox_worker_$name (\S+)$/m)[0];
 }
 
-poll_until('a canary in outbox.consumer', sub { my $row = eval { consumer() }; $row && defined $row->{canary_at} });
-my $row = consumer();
-cmp_ok($row->{canary_delay_ms}, '>', 0, 'its delay');
-cmp_ok($row->{canary_delay_ms}, '<', 2000, '... is short');
+# When the last one arrived, by our clock: not before the first, not after the second. The worker tells how long
+# ago that was.
+sub arrived
+{
+	my $asked = monotonic_s();
+	my $age_s = metric('canary_age_seconds') // return;
+	return ($asked - $age_s, monotonic_s() - $age_s);
+}
+
+# The first one waited for the worker to start.
+my $row = poll_until('a canary in outbox.consumer', sub {
+	my $row = consumer();
+	return defined $row->{canary_at} && $row->{canary_delay_ms} < 2000 && $row;
+});
+cmp_ok($row->{canary_delay_ms}, '>', 0, 'its delay is short');
 is($row->{delay_p50_ms}, undef, '... and not among those of events');
-like(canary_check(), qr/^ok: the last canary took \d+\.\d ms from the outbox to Redis, \d s ago$/, 'in outbox.health');
+like(canary_check(), qr/^ok: the last canary took \d+\.\d ms from the outbox to Redis, \d+ s ago$/, 'in outbox.health');
 cmp_ok(metric('canary_delay_seconds'), '>', 0, 'in the worker\'s metrics');
 cmp_ok(metric('canary_age_seconds'), '<', 10, '... with its age');
 is(metric('delay_seconds_count'), 0, '... and not among the delays of events');
@@ -106,11 +115,9 @@ pass('each one asks Redis');
 # ---- Redis away ------------------------------------------------------------------------------------
 
 $redis->freeze;
-my $reported = consumer()->{reported_at};
-poll_until('a report', sub { consumer()->{reported_at} ne $reported });
-my $at = canary_at();
+my (undef, $latest) = arrived();
 wait_sent(2);
-cmp_ok(canary_at() - $at, '<', 0.7, 'while Redis does not answer none arrives');
+cmp_ok((arrived())[0], '<=', $latest + 0.01, 'while Redis does not answer none arrives');
 cmp_ok(metric('in_flight_messages'), '>', 0, '... they are kept');
 # The worker's next report, each second, tells the time anew: the clock jumps until one look is in between.
 my $jumped_s = 0;
@@ -120,19 +127,18 @@ sub says_after_jump
 	poll_until("outbox.health to say $pattern", sub { $faults->set_clock($jumped_s += $seconds); canary_check() =~ $pattern });
 	return 1;
 }
-ok(says_after_jump(20, qr/^warning: the last canary took .* 2\d s ago$/), '... which is told');
+ok(says_after_jump(20, qr/^warning: the last canary took .* \d+ s ago$/), '... which is told');
 ok(says_after_jump(120, qr/^critical:/), '... louder after a while');
 $faults->set_clock(0);
 $redis->thaw;
-poll_until('canaries again', sub { canary_at() > $at + 1 });
-like(canary_check(), qr/^ok:/, 'Redis is back');
+ok(poll_until('canaries again', sub { (arrived())[0] > $latest + 1 && canary_check() =~ /^ok:/ }), 'Redis is back');
 is(metric('delay_seconds_count'), 0, 'none of them counted as an event');
 
 # ---- nothing piles up ------------------------------------------------------------------------------
 
 is($worker->stop, 0, 'the worker ends');
-my $before = recorded();
 $broker->freeze;
+my $before = recorded();
 $pipe->sql('SELECT pg_sleep(2.2)');
 cmp_ok(recorded() - $before, '<=', 1, 'while the broker does not answer at most one waits');
 $broker->thaw;
@@ -149,7 +155,7 @@ broker_url('amqp://guest:guest@127.0.0.1:1/%2f');
 $node->wait_relay('waiting to reconnect');
 $before = recorded();
 $pipe->sql('SELECT pg_sleep(1.2)');
-is(recorded(), $before, 'while there is no connection none is written');
+cmp_ok(recorded(), '<=', $before, 'while there is no connection none is written');
 cmp_ok($node->pending, '<=', 1, '... and none is pending, but one that was under way');
 broker_url($broker->url);
 wait_sent(1);
@@ -158,7 +164,7 @@ $pipe->sql(q(SELECT outbox.pause()));
 $node->wait_relay('paused');
 $before = recorded();
 $pipe->sql('SELECT pg_sleep(1.2)');
-is(recorded(), $before, 'while the relay is paused none is written');
+cmp_ok(recorded(), '<=', $before, 'while the relay is paused none is written');
 $pipe->sql(q(SELECT outbox.resume()));
 $node->wait_relay('idle');
 wait_sent(1);
@@ -174,9 +180,10 @@ cmp_ok($pipe->sql('SELECT count(*) FROM outbox.dead_letter'), '<=', 2, 'where it
 $broker->declare_queue('cache-invalidation');
 $pipe->sql(q(SELECT outbox.retry_dead_letters('', 'cache-invalidation')));
 wait_sent(1);
-is($pipe->sql('SELECT count(*) FROM outbox.dead_letter'), 0, 'they arrive, and new ones follow');
+ok(poll_until('none to wait', sub { $pipe->sql('SELECT count(*) FROM outbox.dead_letter') == 0 }), 'they arrive, and new ones follow');
 
 interval(0);
+$node->wait_published; # one that was under way
 $before = sent();
 $pipe->sql('SELECT pg_sleep(1.2)');
 is(sent(), $before, 'off again');

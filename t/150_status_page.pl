@@ -106,6 +106,8 @@ is($status->{database}{pipeline}{database}, 'blog', 'the database is known');
 cmp_ok($status->{database}{age_s}, '<', 60, '... of just now');
 ok((grep { $_->{check} eq 'relay' } @{ $status->{database}{pipeline}{health} }), '... and how its checks are');
 is($status->{worker}{state}, 'consuming', 'the worker\'s state');
+my $program = $ENV{OUTBOX_WORKER} // 'outbox-worker';
+is("outbox-worker $status->{worker}{version}\n", scalar qx('$program' --version), '... and its release');
 ok($status->{broker}{up} && $status->{redis}{up}, 'both sides are up');
 is_deeply([ $status->{broker}{trouble}, $status->{redis}{trouble} ], [ '', '' ], '... without trouble');
 

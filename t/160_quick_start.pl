@@ -111,6 +111,8 @@ like($said, qr/\AOK\nOK\nUPDATE 1\n[12]\n\z/, 'two copies, one change');
 ok(poll_until('one copy to be left', sub { ($stand_ins->run('redis-cli EXISTS product:1 product:2'))[1] eq "1\n" }),
 	'one copy is left');
 is($redis->exists('product:2'), 1, '... of the cake');
+$node->wait_published('shop');
+$node->wait_relay('idle', 'shop');
 like(run_sh('a look', $look), qr/pending_events \| 0\n.*state +\| idle/s, 'nothing waits');
 
 # ---- a message ----

@@ -17,7 +17,7 @@ local %ENV = (%ENV,
 	BENCH_PROGRAMS  => "$checkout/build/bench",
 	BENCH_RESULTS   => $results,
 	WAYS            => 'none ours direct poll',
-	PARTS           => 'recording:single ways:throughput,delay,load,drain,bulk');
+	PARTS           => 'recording:single ways:throughput,delay,load,drain,start,bulk');
 
 subtest 'a run of the smallest sizes' => sub {
 	my $output = `$^X $checkout/bench/suite 2>&1`;
@@ -35,7 +35,7 @@ subtest 'its results' => sub {
 	open(my $file, '<', $results) or die "$results: $!\n";
 	my @lines = map { JSON::PP::decode_json($_) } <$file>;
 	my %seen = map { $_->{name} => $_ } @lines;
-	ok($seen{$_}, "a line of $_") for qw(run single throughput delay load drain floor bulk_drain);
+	ok($seen{$_}, "a line of $_") for qw(run single throughput delay load drain floor start bulk_drain);
 	is(scalar(grep { !$_->{machine} || !$_->{at} } @lines), 0, 'each says when and on what machine');
 	my ($ours) = grep { $_->{name} eq 'throughput' && $_->{way} eq 'ours' && $_->{sync} eq 'on' } @lines;
 	cmp_ok($ours->{rounds}[0]{rate}, '>', 0, 'ours wrote');

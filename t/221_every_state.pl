@@ -64,8 +64,8 @@ sub is_well
 	$node->safe_psql('postgres', q(SET statement_timeout = '20s'; DROP DATABASE other));
 	cmp_ok(monotonic_s() - $began, '<', 2, 'DROP DATABASE of another database');
 
-	$began = monotonic_s();
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+	$began = monotonic_s();
 	poll_until('the relay to leave', sub { !kill 0, $pid });
 	cmp_ok(monotonic_s() - $began, '<', 1, 'SIGTERM');
 

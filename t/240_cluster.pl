@@ -101,10 +101,12 @@ sub waits
 		dir    => $pipe->dir,
 		name   => $what =~ tr/a-z/-/cdr,
 		broker => $broker,
-		redis  => $url);
+		redis  => $url,
+		options => ["--metrics-listen=$port"]);
 	$other->start;
 	publish('kept');
-	ok($other->wait_log($pattern), "$what: the reason is told");
+	ok($other->wait_log(qr/warning waiting for redis .*$pattern/), "$what: the reason is told");
+	ok(poll_until('/readyz', sub { ready() =~ /^waiting for redis: .*$pattern/ }), "$what: /readyz has it");
 	is($other->stop, 0, "$what: it waits");
 	ok(poll_until('the message to be back', sub { $broker->queue_length($queue) == 1 }), "$what: nothing is acknowledged");
 	$broker->purge_queue($queue);
@@ -129,11 +131,12 @@ waits('a wrong password', $cluster->url =~ s{//}{//worker:wrong@}r, qr/WRONGPASS
 
 # One node announces a port where nobody listens.
 my $nobody = free_port();
+sub heard { return scalar grep { $_->cli('CLUSTER', 'NODES') =~ /127\.0\.0\.1:$nobody\b/ } @others }
 $one->cli('CONFIG', 'SET', 'cluster-announce-port', $nobody);
-poll_until('the others to hear of it', sub { $others[0]->cli('CLUSTER', 'NODES') =~ /127.0.0.1:$nobody/ });
+poll_until('the others to hear of it', sub { heard() == @others });
 waits('an address where nobody is', $cluster->url, qr/127.0.0.1:$nobody, as the cluster announces it: .*refused/);
 $one->cli('CONFIG', 'SET', 'cluster-announce-port', 0);
-poll_until('the others to hear of it', sub { $others[0]->cli('CLUSTER', 'NODES') !~ /127.0.0.1:$nobody/ });
+poll_until('the others to hear of it', sub { heard() == 0 });
 
 $worker->{env}{OUTBOX_REDIS_URL} = $login;
 $worker->start;

@@ -4,9 +4,9 @@
 use strict;
 use warnings;
 use Outbox::FakeBroker;
+use Outbox::File;
 use Outbox::Pipeline;
 use Outbox::Postgres;
-use Outbox::RabbitMQ;
 use Outbox::Wait;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -39,16 +39,19 @@ sub goes_to
 subtest 'a reload that changes nothing' => sub {
 	my $pid = $node->wait_relay('idle')->{pid};
 	$node->reload for 1 .. 3;
-	$node->safe_psql('postgres', q(ALTER DATABASE blog SET work_mem = '5MB'));
 	goes_to($fake, 'unchanged');
 	is($node->relay->{pid}, $pid, 'leaves the relay alone');
 };
 
 subtest 'a URL that cannot be' => sub {
-	# What ALTER DATABASE set above is no setting of ours; but it makes a new relay.
-	$node->reload;
-	$node->safe_psql('postgres', 'ALTER DATABASE blog RESET work_mem');
-	$node->reload;
+	# What ALTER DATABASE sets here is no setting of ours; but with the next reload it makes a new relay.
+	for my $change (q(SET work_mem = '5MB'), 'RESET work_mem')
+	{
+		my $old = $node->relay->{pid};
+		$node->safe_psql('postgres', "ALTER DATABASE blog $change");
+		$node->reload;
+		poll_until('another relay', sub { my $now = $node->relay; ($now->{pid} // $old) != $old && $now->{state} eq 'idle' });
+	}
 	goes_to($fake, 'before');
 	my $pid = $node->relay->{pid};
 	my $before = -s $node->logfile;
@@ -138,12 +141,12 @@ subtest 'outbox.run_on' => sub {
 subtest 'a file that cannot be read' => sub {
 	my $file = "$dir/password";
 	conf('outbox.amqp_password_file', $file);
-	my $row = $node->wait_relay_error(qr/could not open.*No such file/);
-	is($row->{state}, 'not running', 'missing: said, and no relay');
-	Outbox::RabbitMQ::write_file($file, '');
+	$node->wait_relay_error(qr/could not open.*No such file/);
+	is($node->wait_relay('not running')->{pid}, undef, 'missing: said, and no relay');
+	write_file($file, '');
 	$node->reload;
 	like($node->wait_relay_error(qr/is empty/)->{last_error}, qr/\Q$file\E/, 'empty: said, and which');
-	Outbox::RabbitMQ::write_file($file, "s3cret of the file\n");
+	write_file($file, "s3cret of the file\n");
 	$node->safe_psql('blog', 'SELECT outbox.restart_relay()');
 	goes_to($fake, 'with a password');
 
@@ -151,7 +154,7 @@ subtest 'a file that cannot be read' => sub {
 	$node->reload;
 	goes_to($fake, 'after a reload without news');
 	is($node->relay->{pid}, $pid, 'by the same relay');
-	Outbox::RabbitMQ::write_file($file, "an0ther s3cret\n");
+	write_file($file, "an0ther s3cret\n");
 	$node->reload;
 	poll_until('another relay', sub { ($node->relay->{pid} // $pid) != $pid });
 	goes_to($fake, 'with another password in the same file');
@@ -162,8 +165,23 @@ subtest 'a file that cannot be read' => sub {
 		conf('outbox.amqp_password_file', "$dir/nowhere");
 		conf('outbox.amqp_password_file', $file);
 	}
-	$node->wait_relay([ 'idle', 'publishing' ], 'blog', 20);
+	$node->wait_relay([ 'idle', 'publishing' ]);
 	goes_to($fake, 'after many reloads');
+};
+
+subtest 'a password in the URL' => sub {
+	conf('outbox.amqp_password_file', '');
+	my $before = -s $node->logfile;
+	conf('outbox.amqp_url', $fake->url =~ s{//}{//app:plain@}r);
+	goes_to($fake, 'with it');
+	my $said = slurp_file($node->logfile, $before);
+	my $told = () = $said =~ /WARNING:  parameter "outbox\.amqp_url" holds a password/g;
+	is($told, 1, 'draws a warning, once, whatever processes there are');
+	like($said, qr/HINT:  Put the password into a file and name it in outbox\.amqp_password_file/, 'which says what to do');
+	$before = -s $node->logfile;
+	conf('outbox.amqp_url', $fake->url(user => 'app'));
+	goes_to($fake, 'without');
+	unlike(slurp_file($node->logfile, $before), qr/holds a password/, 'that of guest, or none, draws none');
 };
 
 # What people see who are not superusers; and everybody, of what was written down.

@@ -9,6 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 use constant KEYS_PER_MESSAGE => 20;
+use constant ASK_AGAIN_S => 10;    # a fail-over that was asked for has five
 
 my $rounds = $ENV{OUTBOX_TEST_ROUNDS} || 1;
 my $pipe = Outbox::Pipeline->start(node => 0, cluster => { node_timeout_ms => 1500 });
@@ -42,17 +43,22 @@ sub audit
 	return;
 }
 
-# The replica of a master takes over, whatever made the master go.
+# The replica of a master takes over, whatever made the master go. $may_fail: nobody tries again by himself.
 sub relieved
 {
-	my ($what, $go, $come) = @_;
+	my ($what, $go, $come, $may_fail) = @_;
 	for my $round (1 .. $rounds)
 	{
 		my ($master) = $cluster->masters;
 		my $replica = $cluster->replica_of($master);
 		change() for 1 .. 5;
 		$go->($master, $replica);
-		change_until('the replica to take over', sub { $replica->cli('ROLE')->[0] eq 'master' });
+		my $asked_s = monotonic_s();
+		change_until('the replica to take over', sub {
+			return 1 if $replica->cli('ROLE')->[0] eq 'master';
+			$asked_s = monotonic_s(), $go->($master, $replica) if $may_fail && monotonic_s() > $asked_s + ASK_AGAIN_S;
+			return 0;
+		});
 		change() for 1 .. 5;
 		$come->($master);
 		change_until('the old master to follow', sub { $master->cli('ROLE')->[0] eq 'slave' });
@@ -61,7 +67,7 @@ sub relieved
 	return;
 }
 
-relieved('CLUSTER FAILOVER', sub { my (undef, $replica) = @_; $replica->cli('CLUSTER', 'FAILOVER') }, sub { });
+relieved('CLUSTER FAILOVER', sub { my (undef, $replica) = @_; $replica->cli('CLUSTER', 'FAILOVER') }, sub { }, 1);
 relieved('a master killed', sub { $_[0]->kill9 }, sub { $_[0]->start });
 relieved('a master frozen', sub { $cluster->freeze($_[0]) }, sub { $_[0]->thaw });
 

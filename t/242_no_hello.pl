@@ -59,6 +59,7 @@ for my $case ([ 'an error', "-unsupported command\r\n" ], [ 'a hang-up', '' ])
 	my $pid = fork // die "fork: $!\n";
 	if ($pid == 0)
 	{
+		$SIG{PIPE} = 'IGNORE';
 		serve($listener, $words);
 		require POSIX;
 		POSIX::_exit(0);

@@ -4,6 +4,8 @@
  */
 #include "wire/message.h"
 
+#include "wire/plain.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,6 +108,8 @@ mq_json_string_size(MqBytes text)
 {
 	size_t size = 2 + text.size;
 
+	if (mq_is_plain(text))
+		return size;
 	for (size_t i = 0; i < text.size; i++)
 	{
 		unsigned char c = (unsigned char) text.data[i];
@@ -118,16 +122,12 @@ mq_json_string_size(MqBytes text)
 	return size;
 }
 
-MqResult
-mq_buffer_append_json(MqBuffer *buffer, MqBytes text)
+/* Between the quotes; there is room. Gives the end. */
+static char *
+escape(char *out, MqBytes text)
 {
 	static const char hex[] = "0123456789abcdef";
-	char             *out;
 
-	if (mq_buffer_reserve(buffer, mq_json_string_size(text)) != MQ_OK)
-		return MQ_NOMEM;
-	out = buffer->data + buffer->size;
-	*out++ = '"';
 	for (size_t i = 0; i < text.size; i++)
 	{
 		unsigned char c = (unsigned char) text.data[i];
@@ -147,6 +147,26 @@ mq_buffer_append_json(MqBuffer *buffer, MqBytes text)
 		}
 		else
 			*out++ = (char) c;
+	}
+	return out;
+}
+
+MqResult
+mq_buffer_append_json(MqBuffer *buffer, MqBytes text)
+{
+	bool  plain = mq_is_plain(text);
+	char *out;
+
+	if (mq_buffer_reserve(buffer, plain ? 2 + text.size : mq_json_string_size(text)) != MQ_OK)
+		return MQ_NOMEM;
+	out = buffer->data + buffer->size;
+	*out++ = '"';
+	if (!plain)
+		out = escape(out, text);
+	else if (text.size > 0)
+	{
+		memcpy(out, text.data, text.size);
+		out += text.size;
 	}
 	*out++ = '"';
 	buffer->size = (size_t) (out - buffer->data);

@@ -440,7 +440,10 @@ stream_step(Stream *stream, int64_t now_us, MqError *error)
 		result = flush_output(stream, error);
 	if (stream->state != STREAM_CLOSED && stream->state != STREAM_OPEN &&
 	    now_us >= stream->limit_at_us)
-		result = stream_lose(stream, error, "could not connect to", "timed out");
+		result = stream_lose(stream, error, "could not connect to",
+		                     stream->state == STREAM_HANDSHAKE
+		                         ? "no answer to TLS: does it speak it there?"
+		                         : "timed out");
 	return result;
 }
 

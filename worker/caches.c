@@ -295,6 +295,8 @@ caches_counters(Caches *caches)
 		sum->keys_moved += one->keys_moved;
 		sum->patterns += one->patterns;
 		sum->keys_again += one->keys_again;
+		sum->keys_unkept += one->keys_unkept;
+		sum->patterns_unkept += one->patterns_unkept;
 		times[i] = &one->round_trip;
 	}
 	histogram_join(&sum->round_trip, times, (size_t) caches->count);

@@ -1,11 +1,12 @@
 /*
  * check.c
- *    See check.h. Changes nothing: a missing queue is looked for, not declared.
+ *    See check.h. Changes nothing: what is missing is looked for, not declared.
  */
 #include "worker/check.h"
 
 #include "wire/session.h"
 #include "wire/stream.h"
+#include "wire/topology.h"
 #include "worker/await.h"
 #include "worker/cache.h"
 
@@ -13,35 +14,78 @@
 
 #define ANSWER_LIMIT_US ((int64_t) 60000000) /* beyond every limit of a session */
 
-/* Looks for a queue on an open channel. true: nothing to complain of. */
+/* The broker's answer to a look at a queue or an exchange. false: the connection is lost. */
+static bool
+await_answer(MqSession *session, MqEvent *event)
+{
+	do
+	{
+		if (!await_event(session, event, ANSWER_LIMIT_US))
+			*event = (MqEvent){.kind = MQ_EVENT_LOST, .text = "no answer"};
+	} while (event->kind == MQ_EVENT_BLOCKED || event->kind == MQ_EVENT_UNBLOCKED);
+	return event->kind != MQ_EVENT_LOST;
+}
+
+/* Takes the answer to a passive declaration; a failed one closes the channel, which is opened again.
+ * true: nothing to complain of. */
+static bool
+take_look(MqSession *session, const WorkerConfig *config, const char *what, const char *name)
+{
+	MqEvent event;
+	bool    missing;
+
+	if (await_answer(session, &event) && event.kind == MQ_EVENT_REPLY)
+	{
+		if (event.method == MQ_QUEUE_DECLARE_OK)
+			printf("%s %s: ok, %u messages\n", what, name, (unsigned) event.message_count);
+		else
+			printf("%s %s: ok\n", what, name);
+		return true;
+	}
+	missing = event.kind == MQ_EVENT_CHANNEL_CLOSED && event.reply_code == 404;
+	printf("%s %s: %s\n", what, name,
+	       missing && !config->no_declare ? "not there yet, the worker will declare it"
+	                                      : event.text);
+	if (event.kind == MQ_EVENT_CHANNEL_CLOSED && mq_channel_reopen(session, NULL) == MQ_OK)
+		await_answer(session, &event);
+	return missing && !config->no_declare;
+}
+
 static bool
 check_queue(MqSession *session, const WorkerConfig *config, const char *queue)
 {
-	MqEvent event;
 	MqError error;
 
-	if (mq_queue_declare(session, mq_bytes_of(queue), true, NULL, 0, &error) != MQ_OK)
-	{
-		printf("queue %s: %s\n", queue, error.text);
-		return false;
-	}
-	do
-	{
-		if (!await_event(session, &event, ANSWER_LIMIT_US))
-			event = (MqEvent){.kind = MQ_EVENT_LOST, .text = "no answer"};
-	} while (event.kind == MQ_EVENT_BLOCKED || event.kind == MQ_EVENT_UNBLOCKED);
-	if (event.kind == MQ_EVENT_REPLY)
-	{
-		printf("queue %s: ok, %u messages\n", queue, (unsigned) event.message_count);
-		return true;
-	}
-	if (event.kind == MQ_EVENT_CHANNEL_CLOSED && event.reply_code == 404 && !config->no_declare)
-	{
-		printf("queue %s: not there yet, the worker will declare it\n", queue);
-		return true;
-	}
-	printf("queue %s: %s\n", queue, event.text);
+	if (mq_queue_declare(session, mq_bytes_of(queue), true, NULL, 0, &error) == MQ_OK)
+		return take_look(session, config, "queue", queue);
+	printf("queue %s: %s\n", queue, error.text);
 	return false;
+}
+
+/* --no-declare binds nothing, and so needs none. */
+static bool
+check_exchange(MqSession *session, const WorkerConfig *config)
+{
+	MqError error;
+
+	if (config->exchange[0] == '\0' || config->no_declare)
+		return true;
+	if (mq_exchange_declare(session, mq_bytes_of(config->exchange), true, &error) == MQ_OK)
+		return take_look(session, config, "exchange", config->exchange);
+	printf("exchange %s: %s\n", config->exchange, error.text);
+	return false;
+}
+
+/* On an open channel: everything that the worker uses. */
+static bool
+check_topology(MqSession *session, const WorkerConfig *config)
+{
+	char dead[sizeof(config->queue) + sizeof(MQ_DEAD_SUFFIX)];
+	bool fine = check_queue(session, config, config->queue);
+
+	snprintf(dead, sizeof(dead), "%s" MQ_DEAD_SUFFIX, config->queue);
+	fine = check_queue(session, config, dead) && fine;
+	return check_exchange(session, config) && fine;
 }
 
 /* Logs in at one address. true: a channel is open. */
@@ -73,7 +117,7 @@ check_broker(const WorkerConfig *config)
 	mq_session_set_tls(session, config->amqp_certificates);
 	for (int i = 0; i < config->amqp_url_count && !fine; i++)
 		fine = check_address(session, &config->amqp_urls[i]);
-	fine = fine && check_queue(session, config, config->queue);
+	fine = fine && check_topology(session, config);
 	mq_session_close(session);
 	mq_session_free(session);
 	return fine;

@@ -1,10 +1,12 @@
 /*
  * chunks.c
- *    See chunks.h. The table for merging is open addressing with linear probing; the keys of a chunk
- *    that is taken leave it, so it is as small as what waits.
+ *    See chunks.h. The table for merging is open addressing with linear probing. What it says of a chunk
+ *    that was taken is stale, which its number tells; all that is stale goes when the table is half full, so
+ *    it is as small as what waits.
  */
 #include "worker/chunks.h"
 
+#include "wire/plain.h"
 #include "worker/resp.h"
 
 #include <stdlib.h>
@@ -20,7 +22,8 @@
 
 struct MergeSlot
 {
-	Chunk   *chunk; /* NULL: empty */
+	Chunk   *chunk; /* NULL: empty; stale: it may be another one by now */
+	uint64_t seq;   /* of it */
 	uint32_t hash;
 	uint32_t index; /* of the key in its chunk */
 };
@@ -224,111 +227,73 @@ chunk_held_bytes(const Chunk *chunk)
 	return chunk->count == 0 ? 0 : chunk->bytes.size + chunk->count * CHUNKS_KEY_OVERHEAD;
 }
 
-/* 2^64 by the golden ratio. A product's bit knows nothing of the bits above its own: the high half is
- * folded in, and in the end only that half counts. */
-#define GOLDEN 0x9E3779B97F4A7C15ULL
-
-static uint64_t
-mix(uint64_t hash, uint64_t word)
+static bool
+is_stale(const ChunkQueue *queue, const MergeSlot *slot)
 {
-	hash = (hash ^ word) * GOLDEN;
-	return hash ^ hash >> 32;
+	return slot->seq <= queue->taken_seq;
 }
 
-static uint64_t
-eight_bytes(const char *at)
+/* Key `index` of a chunk that waits: in the place of a stale one, or of none. */
+static void
+table_insert(ChunkQueue *queue, Chunk *chunk, size_t index)
 {
-	uint64_t word;
+	uint32_t   hash = chunk->keys[index].hash;
+	size_t     i = hash & (queue->slot_count - 1);
+	MergeSlot *slot = &queue->slots[i];
 
-	memcpy(&word, at, sizeof(word));
-	return word;
-}
-
-/* Eight bytes at a time, the last ones maybe twice; with the address of the table as salt: who publishes
- * cannot choose where keys land. */
-static uint32_t
-key_hash(const ChunkQueue *queue, MqBytes key)
-{
-	uint64_t hash = (uint64_t) (uintptr_t) queue ^ (uint64_t) key.size;
-	uint64_t word = 0;
-	size_t   i = 0;
-
-	for (; i + sizeof(uint64_t) < key.size; i += sizeof(uint64_t))
-		hash = mix(hash, eight_bytes(key.data + i));
-	if (key.size >= sizeof(uint64_t))
-		word = eight_bytes(key.data + key.size - sizeof(uint64_t));
-	else
-		for (; i < key.size; i++)
-			word = word << 8 | (unsigned char) key.data[i];
-	return (uint32_t) (mix(hash, word) * GOLDEN >> 32);
+	while (slot->chunk != NULL && !is_stale(queue, slot))
+	{
+		i = (i + 1) & (queue->slot_count - 1);
+		slot = &queue->slots[i];
+	}
+	queue->slots_used += slot->chunk == NULL;
+	slot->chunk = chunk;
+	slot->seq = chunk->seq;
+	slot->hash = hash;
+	slot->index = (uint32_t) index;
 }
 
 static void
-table_insert(ChunkQueue *queue, MergeSlot slot)
+table_free(ChunkQueue *queue)
 {
-	size_t i = slot.hash & (queue->slot_count - 1);
-
-	while (queue->slots[i].chunk != NULL)
-		i = (i + 1) & (queue->slot_count - 1);
-	queue->slots[i] = slot;
-	queue->slots_used++;
+	free(queue->slots);
+	queue->slots = NULL;
+	queue->slot_count = queue->slots_used = 0;
 }
 
-/* Makes room for one more: at most half of the slots are used. */
+/* Whatever waits and was never taken, into an empty table. */
+static void
+table_fill(ChunkQueue *queue)
+{
+	for (Chunk *chunk = queue->list.head; chunk != NULL; chunk = chunk->next)
+		for (size_t i = 0; chunk->seq > queue->taken_seq && i < chunk->count; i++)
+			table_insert(queue, chunk, i);
+}
+
+/* Makes room for one more: at most half of the slots are used. What is stale goes then, and the table
+ * becomes twice as large if a quarter waits. */
 static bool
 table_reserve(ChunkQueue *queue)
 {
-	MergeSlot *old = queue->slots;
-	size_t     old_count = queue->slot_count;
+	size_t count = queue->slot_count == 0 ? MERGE_FIRST_SLOTS : 2 * queue->slot_count;
 
-	if (queue->slots_used < old_count / 2)
+	if (queue->slots_used < queue->slot_count / 2)
 		return true;
-	queue->slot_count = old_count == 0 ? MERGE_FIRST_SLOTS : 2 * old_count;
-	queue->slots = calloc(queue->slot_count, sizeof(MergeSlot));
-	if (queue->slots == NULL)
+	if (queue->mergeable >= queue->slot_count / 4)
 	{
-		queue->slots = old;
-		queue->slot_count = old_count;
-		return false;
+		MergeSlot *slots = calloc(count, sizeof(MergeSlot));
+
+		if (slots == NULL)
+			return false;
+		free(queue->slots);
+		queue->slots = slots;
+		queue->slot_count = count;
 	}
+	else
+		memset(queue->slots, 0, queue->slot_count * sizeof(MergeSlot));
 	queue->slots_used = 0;
-	for (size_t i = 0; i < old_count; i++)
-		if (old[i].chunk != NULL)
-			table_insert(queue, old[i]);
-	free(old);
+	table_fill(queue);
 	return true;
-}
-
-/* Closes the gap: what was displaced by it moves up. */
-static void
-table_remove(ChunkQueue *queue, const Chunk *chunk, size_t index)
-{
-	MergeSlot *slots = queue->slots;
-	size_t     mask = queue->slot_count - 1;
-	size_t     gap = chunk->keys[index].hash & mask;
-
-	while (slots[gap].chunk != chunk || slots[gap].index != index)
-		gap = (gap + 1) & mask;
-	for (size_t i = (gap + 1) & mask; slots[i].chunk != NULL; i = (i + 1) & mask)
-		if (((i - slots[i].hash) & mask) >= ((i - gap) & mask))
-		{
-			slots[gap] = slots[i];
-			gap = i;
-		}
-	slots[gap].chunk = NULL;
-	queue->slots_used--;
-}
-
-static void
-table_forget(ChunkQueue *queue, const Chunk *chunk)
-{
-	for (size_t i = 0; i < chunk->count; i++)
-		table_remove(queue, chunk, i);
-	if (queue->slots_used > 0 || queue->slot_count <= MERGE_KEEP_SLOTS)
-		return;
-	free(queue->slots);
-	queue->slots = NULL;
-	queue->slot_count = 0;
 }
 
 static bool
@@ -346,7 +311,8 @@ table_find(const ChunkQueue *queue, uint32_t hash, MqBytes prefix, MqBytes key)
 	size_t i = hash & (queue->slot_count - 1);
 
 	for (; queue->slots[i].chunk != NULL; i = (i + 1) & (queue->slot_count - 1))
-		if (queue->slots[i].hash == hash && is_same_key(&queue->slots[i], prefix, key))
+		if (queue->slots[i].hash == hash && !is_stale(queue, &queue->slots[i]) &&
+		    is_same_key(&queue->slots[i], prefix, key))
 			return &queue->slots[i];
 	return NULL;
 }
@@ -370,7 +336,7 @@ open_chunk(ChunkQueue *queue, size_t size)
 ChunkAdded
 chunks_add(ChunkQueue *queue, MqBytes prefix, MqBytes key, Chunk **out)
 {
-	uint32_t         hash = key_hash(queue, key);
+	uint32_t         hash = mq_hash(key, (uint64_t) (uintptr_t) queue);
 	const MergeSlot *found;
 	Chunk           *chunk;
 	size_t           before;
@@ -390,7 +356,8 @@ chunks_add(ChunkQueue *queue, MqBytes prefix, MqBytes key, Chunk **out)
 	if (!chunk_append(chunk, prefix, key))
 		return CHUNK_NOMEM;
 	chunk->keys[chunk->count - 1].hash = hash;
-	table_insert(queue, (MergeSlot){chunk, hash, (uint32_t) (chunk->count - 1)});
+	table_insert(queue, chunk, chunk->count - 1);
+	queue->mergeable++;
 	queue->held_bytes += chunk_held_bytes(chunk) - before;
 	*out = chunk;
 	return CHUNK_ADDED;
@@ -429,7 +396,9 @@ chunks_take(ChunkQueue *queue)
 	if (chunk->seq > queue->taken_seq)
 	{
 		queue->taken_seq = chunk->seq;
-		table_forget(queue, chunk);
+		queue->mergeable -= chunk->count;
+		if (queue->mergeable == 0 && queue->slot_count > MERGE_KEEP_SLOTS)
+			table_free(queue);
 	}
 	queue->held_bytes -= chunk_held_bytes(chunk);
 	return chunk;
@@ -462,6 +431,6 @@ chunks_free(ChunkQueue *queue)
 		queue->spare = chunk->next;
 		chunk_free(chunk);
 	}
-	free(queue->slots);
+	table_free(queue);
 	memset(queue, 0, sizeof(*queue));
 }

@@ -63,6 +63,7 @@ typedef struct ChunkQueue
 	size_t     held_bytes;
 	MergeSlot *slots; /* where a waiting key is */
 	size_t     slot_count, slots_used;
+	size_t     mergeable; /* keys that wait, and were never taken */
 	Chunk     *spare;
 	size_t     spare_count;
 } ChunkQueue;

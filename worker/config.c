@@ -399,27 +399,30 @@ wipe_password(char *value)
 		memset(colon + 1, 'x', (size_t) (end - colon - 1));
 }
 
-/* That of Sentinel stands behind the hosts, for one. */
+/* That of Sentinel stands behind the hosts. */
 static void
 wipe_sentinel_password(char *value)
 {
 	char *password = strstr(value, "sentinel_password=");
 
-	if (strstr(value, "+sentinel://") != NULL && password != NULL)
+	if (password != NULL)
 		memset(password + 18, 'x', strlen(password + 18));
 }
 
-/* A connection string of libpq: what is behind the password goes too, quotes are not understood. */
+/* A connection string of libpq: what is behind the first "password =" goes too, quotes are not understood.
+ * The word alone may be a value: "require_auth=password password=...". */
 static void
 wipe_conninfo(char *value)
 {
-	char *password = strstr(value, "password");
-
-	if (password != NULL && password[8 + strspn(password + 8, " ")] == '=')
+	for (char *at = value; (at = strstr(at, "password")) != NULL; at += 8)
 	{
-		char *start = strchr(password, '=') + 1;
+		char *equals = at + 8 + strspn(at + 8, " \t\r\n\f\v");
 
-		memset(start, 'x', strlen(start));
+		if (*equals == '=')
+		{
+			memset(equals + 1, 'x', strlen(equals + 1));
+			return;
+		}
 	}
 }
 

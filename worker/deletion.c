@@ -718,7 +718,8 @@ deletion_end_pattern(Deletion *deletion)
 
 	for (int i = 0; i < deletion->node_end; i++)
 		if (deletion->nodes[i] != NULL && deletion->nodes[i]->in_round)
-			recent_add_pattern(&deletion->nodes[i]->recent, pattern->bytes);
+			deletion->counters.patterns_unkept +=
+				recent_add_pattern(&deletion->nodes[i]->recent, pattern->bytes);
 	waiters_end(&pattern->waiters, &deletion->tickets);
 	deletion->counters.patterns++;
 	patterns_remove_head(&deletion->patterns);
@@ -775,7 +776,7 @@ chunk_answered(Deletion *deletion, Node *node, int64_t now_us)
 
 	waiters_end(&command.chunk->waiters, &deletion->tickets);
 	if (command.kind != COMMAND_PROBE)
-		recent_add(&node->recent, &node->keys, command.chunk);
+		deletion->counters.keys_unkept += recent_add(&node->recent, &node->keys, command.chunk);
 	switch (command.kind)
 	{
 	case COMMAND_KEYS:

@@ -85,6 +85,9 @@ typedef struct DeletionCounters
 	uint64_t  patterns;     /* scanned to the end */
 	uint64_t  keys_again;   /* sent a second time */
 	Histogram round_trip;   /* of each chunk or step: sent to answered */
+
+	/* forgotten before every replica had their deletion */
+	uint64_t keys_unkept, patterns_unkept;
 } DeletionCounters;
 
 typedef struct Deletion Deletion;

@@ -11,14 +11,16 @@
 #define MAX_KEYS_LOGGED 100                    /* in a second, at debug level */
 #define DEAD_LETTER_LOG_US ((int64_t) 1000000) /* one line in so long */
 
-/* Foreign messages may come by the thousand: one line a second at most. */
+/* Foreign messages may come by the thousand: one line a second at most. A dry run has --prefetch of them
+ * at most, and is there to be read. */
 static void
 log_dead_letter(Intake *intake, const MqEvent *message, const char *error, int64_t now_us)
 {
 	char id[MQ_MAX_SHORT_STRING + 1];
 	char unlogged[24] = "";
 
-	if (intake->dead_logged_us != 0 && now_us < intake->dead_logged_us + DEAD_LETTER_LOG_US)
+	if (intake->dead_logged_us != 0 && now_us < intake->dead_logged_us + DEAD_LETTER_LOG_US &&
+	    !intake->config->dry_run)
 	{
 		intake->dead_unlogged++;
 		return;

@@ -4,7 +4,8 @@
  *
  * SIGTERM, SIGINT and SIGHUP come through a descriptor (signalfd), so that they are an event of the loop
  * like any other and interrupt nothing. They are blocked before anything else starts: the thread
- * in which libc resolves names inherits that.
+ * in which libc resolves names inherits that. While options and files are read (which may take as long
+ * as a file system does) there is no loop yet, and nothing to finish: who is asked to leave does so.
  */
 #include "worker/check.h"
 #include "worker/config.h"
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #define EXIT_USAGE 2
 #define LARGE_BYTES (1024 * 1024)
@@ -35,6 +37,39 @@ keep_memory_small(void)
 {
 	mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
 	mallopt(M_TRIM_THRESHOLD, LARGE_BYTES);
+}
+
+static void
+leave_at_once(int number)
+{
+	(void) number;
+	_exit(EXIT_SUCCESS);
+}
+
+/* Before the loop; a SIGHUP waits for it. */
+static void
+take_early_signals(void)
+{
+	sigset_t hangup;
+
+	signal(SIGTERM, leave_at_once);
+	signal(SIGINT, leave_at_once);
+	sigemptyset(&hangup);
+	sigaddset(&hangup, SIGHUP);
+	sigprocmask(SIG_BLOCK, &hangup, NULL);
+}
+
+/* An errand that is broken off has not succeeded. */
+static void
+leave_signals_alone(void)
+{
+	sigset_t hangup;
+
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	sigemptyset(&hangup);
+	sigaddset(&hangup, SIGHUP);
+	sigprocmask(SIG_UNBLOCK, &hangup, NULL);
 }
 
 /* The descriptor to wait for, -1 on failure. */
@@ -57,10 +92,11 @@ run(WorkerConfig *config)
 {
 	int signal_fd;
 
-	if (config->check)
-		return check_run(config);
-	if (config->replay_dead)
-		return replay_run(config);
+	if (config->check || config->replay_dead)
+	{
+		leave_signals_alone();
+		return config->check ? check_run(config) : replay_run(config);
+	}
 	log_configure(config->log_level, config->log_format);
 	signal_fd = open_signals();
 	if (signal_fd < 0)
@@ -77,8 +113,10 @@ main(int argc, char **argv)
 	static WorkerConfig config;
 	char                error[CONFIG_ERROR_BYTES];
 	int                 status = EXIT_SUCCESS;
-	ConfigOutcome       outcome = config_load(&config, argc, argv, environment, error);
+	ConfigOutcome       outcome;
 
+	take_early_signals();
+	outcome = config_load(&config, argc, argv, environment, error);
 	config_wipe_arguments(argc, argv);
 	keep_memory_small();
 	signal(SIGPIPE, SIG_IGN);

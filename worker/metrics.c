@@ -128,7 +128,7 @@ metrics_print(const Figures *figures, int64_t started_at_us, MqBuffer *out)
 	if (mq_buffer_reserve(out, 32 * 1024) != MQ_OK)
 		return MQ_NOMEM;
 	add_head(out, "info", "gauge", "What runs; always 1.");
-	mq_buffer_printf(out, PREFIX "info{version=\"" OUTBOX_VERSION "\"} 1\n");
+	mq_buffer_printf(out, PREFIX "info{version=\"" OUTBOX_RELEASE "\"} 1\n");
 	add_gauge(out, "ready", "Whether it consumes, as /readyz says.", figures->reason[0] == '\0');
 	add_counter(out, "messages_total", "Messages that were settled, dead letters included.",
 	            figures->messages);

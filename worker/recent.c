@@ -135,35 +135,46 @@ add_keys(Recent *recent, ChunkQueue *spare, const Chunk *chunk)
 	}
 }
 
-void
+size_t
 recent_add(Recent *recent, ChunkQueue *spare, const Chunk *chunk)
 {
+	size_t forgotten = 0;
+
 	if (recent->keep_us == 0)
-		return;
+		return 0;
 	if (chunk->count > CHUNK_KEYS / 2 && chunk->form == spare->form)
 		add_whole(recent, spare, chunk);
 	else
 		add_keys(recent, spare, chunk);
 	while (recent->held_bytes > recent->max_bytes && recent->kept.head != recent->kept.tail)
+	{
+		forgotten += recent->kept.head->count;
 		forget_chunk(recent, spare);
+	}
+	return forgotten;
 }
 
-void
+size_t
 recent_add_pattern(Recent *recent, MqBytes pattern)
 {
 	RecentPattern *made;
+	size_t         forgotten = 0;
 
 	if (recent->keep_us == 0)
-		return;
+		return 0;
 	made = malloc(sizeof(*made) + pattern.size);
 	if (made == NULL)
-		return;
+		return 0;
 	made->bytes = mq_bytes((char *) (made + 1), pattern.size);
 	memcpy(made + 1, pattern.data, pattern.size);
 	append_pattern(recent, &recent->kept_patterns, made);
 	recent->patterns_added++;
 	while (recent->pattern_bytes > RECENT_MAX_PATTERN_BYTES && recent->kept_patterns.head != NULL)
+	{
 		forget_pattern(recent);
+		forgotten++;
+	}
+	return forgotten;
 }
 
 /* ---- what replicas have ---- */

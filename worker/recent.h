@@ -66,9 +66,10 @@ typedef struct Recent
 /* Zeroed, with keep_us and max_bytes, is empty. spare: where chunks come from and go to. */
 void recent_free(Recent *recent, ChunkQueue *spare);
 
-/* These keys, this pattern (prefix and all) were deleted. Out of memory: they are not kept. */
-void recent_add(Recent *recent, ChunkQueue *spare, const Chunk *chunk);
-void recent_add_pattern(Recent *recent, MqBytes pattern);
+/* These keys, this pattern (prefix and all) were deleted. Out of memory: they are not kept. Returns how many
+ * were forgotten, those or older ones, since there is no more room. */
+size_t recent_add(Recent *recent, ChunkQueue *spare, const Chunk *chunk);
+size_t recent_add_pattern(Recent *recent, MqBytes pattern);
 
 /* The master is at this offset; what was added so far is before it. And so much all replicas have
  * (replicated false: that is not known, one is missing). */

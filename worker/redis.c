@@ -320,33 +320,35 @@ redis_link_flush(RedisLink *link, int64_t now_us)
 		link_lost(link, error.text, false, now_us);
 }
 
-/* HELLO answers with names and values. */
-static bool
-is_cluster_node(const redisReply *reply)
+/* HELLO answers with names and values. Why this server is not one for all keys; NULL: it is. */
+static const char *
+unfit_mode(const redisReply *reply)
 {
-	if (reply->type != REDIS_REPLY_ARRAY)
-		return false;
-	for (size_t i = 0; i + 1 < reply->elements; i += 2)
+	for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i + 1 < reply->elements; i += 2)
 	{
 		const redisReply *name = reply->element[i];
 		const redisReply *value = reply->element[i + 1];
 
-		if (name->type == REDIS_REPLY_STRING && strcmp(name->str, "mode") == 0)
-			return value->type == REDIS_REPLY_STRING && strcmp(value->str, "cluster") == 0;
+		if (name->type != REDIS_REPLY_STRING || strcmp(name->str, "mode") != 0 ||
+		    value->type != REDIS_REPLY_STRING)
+			continue;
+		if (strcmp(value->str, "cluster") == 0)
+			return "it is a node of a Redis Cluster, where others answer MOVED: use redis+cluster://";
+		if (strcmp(value->str, "sentinel") == 0)
+			return "it is a Sentinel, which holds no keys: use redis+sentinel://";
 	}
-	return false;
+	return NULL;
 }
 
 /* An error may be about HELLO, or the last words of a peer that hangs up (too many clients). */
 static void
 hello_answered(RedisLink *link, int64_t now_us)
 {
+	const char *unfit = unfit_mode(link->reply);
+
 	link->hello_asked = false;
-	if (is_cluster_node(link->reply))
-		link_lost(
-			link,
-			"it is a node of a Redis Cluster, where others answer MOVED: use redis+cluster://",
-			true, now_us);
+	if (unfit != NULL)
+		link_lost(link, unfit, true, now_us);
 	else if (link->reply->type == REDIS_REPLY_ERROR)
 	{
 		snprintf(link->lost_text, sizeof(link->lost_text), "%s", link->reply->str);

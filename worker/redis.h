@@ -5,8 +5,8 @@
  * States: WAITING -> CONNECTING -> LOGIN -> READY -> WAITING. Login is AUTH and SELECT where the
  * URL asks for them, then PING, so that a Redis that is still LOADING is not taken for ready. With a
  * URL of a single server HELLO in between: a node of a cluster has a part of the keys only, and says so
- * of single keys, but not when it is asked for all that match a pattern. Who refuses HELLO, or hangs up
- * on it (an old Redis, a proxy, an ACL), is not asked.
+ * of single keys, but not when it is asked for all that match a pattern; and a Sentinel answers PING like
+ * any other. Who refuses HELLO, or hangs up on it (an old Redis, a proxy, an ACL), is not asked.
  *
  * After a time limit, a broken answer or a refusal the connection is closed and never used again: a
  * late answer would be taken for that of the next command. The next try comes after a pause, short

@@ -7,19 +7,16 @@
 size_t
 resp_number(char out[RESP_NUMBER_BYTES], char kind, size_t number)
 {
-	char   digits[RESP_NUMBER_BYTES];
-	size_t first = sizeof(digits);
-	size_t size = 0;
+	size_t digits = 1;
 
-	do
-		digits[--first] = (char) ('0' + number % 10);
-	while ((number /= 10) > 0);
-	out[size++] = kind;
-	memcpy(out + size, digits + first, sizeof(digits) - first);
-	size += sizeof(digits) - first;
-	out[size++] = '\r';
-	out[size++] = '\n';
-	return size;
+	for (size_t rest = number; rest >= 10; rest /= 10)
+		digits++;
+	out[0] = kind;
+	for (size_t i = digits; i > 0; i--, number /= 10)
+		out[i] = (char) ('0' + number % 10);
+	out[digits + 1] = '\r';
+	out[digits + 2] = '\n';
+	return digits + 3;
 }
 
 bool

@@ -5,6 +5,8 @@
  */
 #include "worker/scanner.h"
 
+#include "wire/plain.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -226,11 +228,25 @@ decode_escape(Scanner *scanner)
 	return true;
 }
 
+/* Over what surely is plain. */
+static const char *
+skip_plain_words(const char *at, const char *end)
+{
+	for (; (size_t) (end - at) >= sizeof(uint64_t); at += sizeof(uint64_t))
+	{
+		uint64_t word = eight_bytes(at);
+
+		if (!is_plain_word(word) || !is_ascii_word(word))
+			break;
+	}
+	return at;
+}
+
 /* Steps over what stands for itself, up to a quote or a backslash. false: refused. */
 static bool
 skip_plain(Scanner *scanner)
 {
-	const char *at = scanner->at;
+	const char *at = skip_plain_words(scanner->at, scanner->end);
 
 	for (; at < scanner->end; at++)
 	{

@@ -42,11 +42,11 @@ struct Sentinel
 	int64_t  begun_us;  /* 0: not yet */
 };
 
-/* As a plain server, with Sentinel's own login. */
+/* One address, with Sentinel's own login. */
 static RedisUrl
 voice_url(const RedisUrl *url, int who)
 {
-	RedisUrl voice = {.kind = REDIS_SERVER, .tls = url->tls, .port = url->hosts[who].port};
+	RedisUrl voice = {.kind = REDIS_SENTINEL, .tls = url->tls, .port = url->hosts[who].port};
 
 	memcpy(voice.host, url->hosts[who].host, sizeof(voice.host));
 	memcpy(voice.user, url->sentinel_user, sizeof(voice.user));

@@ -67,7 +67,7 @@ add_worker(MqBuffer *out, const Status *status)
 
 	mq_buffer_printf(out, "\"worker\":{");
 	add_text(out, "name", status->name);
-	mq_buffer_printf(out, ",\"version\":\"" OUTBOX_VERSION "\",\"uptime_s\":%" PRId64 ",",
+	mq_buffer_printf(out, ",\"version\":\"" OUTBOX_RELEASE "\",\"uptime_s\":%" PRId64 ",",
 	                 status->uptime_us / 1000000);
 	add_text(out, "state", figures->state);
 	mq_buffer_printf(out, ",");

@@ -38,6 +38,8 @@
 #define GIVE_BACK_US ((int64_t) 60000000)       /* Redis is away for so long */
 #define STOP_PARTLY_US ((int64_t) 55000000)     /* a part of it: no more is taken then */
 #define STEADY_US ((int64_t) 2000000)           /* and back for so long, to consume again */
+#define UNKEPT_LOOK_US ((int64_t) 1000000)
+#define UNKEPT_LOG_US ((int64_t) 60000000) /* one line in so long */
 
 typedef enum WorkerState
 {
@@ -79,6 +81,8 @@ typedef struct Worker
 
 	uint64_t messages, dead_lettered;
 	bool     scan_refused, letters_stuck; /* as told to the log */
+	uint64_t keys_unkept, patterns_unkept;
+	int64_t  unkept_due_us;
 } Worker;
 
 /* ---- telling ---- */
@@ -174,6 +178,30 @@ tell_side_troubles(Worker *worker)
 		         worker->letters_stuck ? "dead letters wait" : "dead letters go on", "reason",
 		         letters, NULL);
 	}
+}
+
+/* More was deleted than is kept for a fail-over. */
+static void
+tell_unkept(Worker *worker)
+{
+	const DeletionCounters *counters;
+	char                    keys[24], patterns[24];
+
+	if (worker->now_us < worker->unkept_due_us)
+		return;
+	worker->unkept_due_us = worker->now_us + UNKEPT_LOOK_US;
+	counters = caches_counters(worker->caches);
+	if (counters->keys_unkept == worker->keys_unkept &&
+	    counters->patterns_unkept == worker->patterns_unkept)
+		return;
+	snprintf(keys, sizeof(keys), "%llu",
+	         (unsigned long long) (counters->keys_unkept - worker->keys_unkept));
+	snprintf(patterns, sizeof(patterns), "%llu",
+	         (unsigned long long) (counters->patterns_unkept - worker->patterns_unkept));
+	log_line(LEVEL_WARNING, "not kept for a fail-over", "keys", keys, "patterns", patterns, NULL);
+	worker->keys_unkept = counters->keys_unkept;
+	worker->patterns_unkept = counters->patterns_unkept;
+	worker->unkept_due_us = worker->now_us + UNKEPT_LOG_US;
 }
 
 /* ---- Redis ---- */
@@ -584,6 +612,7 @@ turn(Worker *worker)
 	consumer_want(worker->consumer, wants_to_consume(worker), worker->now_us);
 	update_state(worker);
 	tell_side_troubles(worker);
+	tell_unkept(worker);
 	mind_onlookers(worker);
 	return busy;
 }

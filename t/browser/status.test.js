@@ -9,7 +9,7 @@ const { after, before, test } = require('node:test');
 const { alone, beginner, busy, endErrands, errand, full, headline, launch, LIMIT_MS, psql, redis, shown } = require('./support');
 
 // A fault shows within 3 s; on a machine that does other things as well, within this.
-const SOON_MS = 8000;
+const SOON_MS = 20000;
 const WELL = { database: 'good', outbox: 'good', relay: 'good', queue: 'good', worker: 'good', redis: 'good' };
 
 let browser;
@@ -68,6 +68,24 @@ function write(from, n) {
     psql(Array.from({ length: n }, (_, i) => `INSERT INTO blogs VALUES (${from + i}, 1, 'x')`).join(';'));
 }
 
+// Traffic until it is seen to flow there: one burst may be over before the page is looked at.
+let written = 1;
+
+async function flows(link, of = page) {
+    const end = Date.now() + LIMIT_MS;
+    for (;;) {
+        traffic(written, 10);
+        written += 10;
+        try {
+            await of.waitForFunction((id) => document.getElementById(`link-${id}`).hasAttribute('data-flows') &&
+                parseFloat(document.querySelector(`#link-${id} .rate`).textContent) > 0, link, { timeout: 1000 });
+            return;
+        } catch (error) {
+            if (Date.now() > end) throw error;
+        }
+    }
+}
+
 async function isWell() {
     await headline(page, /^All is well\.$/);
     await page.waitForFunction(() => document.querySelectorAll('#flow [data-state=good][id^=part-]').length === 6, null,
@@ -93,12 +111,10 @@ async function faultShows(t, name, doIt, words, part, why, level = 'bad') {
 test('healthy: all is well, and the rates move', async (t) => {
     await isWell();
     const rate = (id) => page.evaluate((link) => Number(document.querySelector(`#link-${link} .rate`).textContent), id);
+    assert.match(await page.locator('#about').textContent(), /^Version \d+\.\d+\.\d+, up for /);
     assert.strictEqual(await rate('worker'), 0);
     assert.strictEqual(await page.locator('#flow [data-flows]').count(), 0);
-    traffic(1, 30);
-    for (const link of ['outbox', 'relay', 'queue', 'worker', 'redis'])
-        await page.waitForFunction((id) => document.getElementById(`link-${id}`).hasAttribute('data-flows') &&
-            Number(document.querySelector(`#link-${id} .rate`).textContent) > 0, link, { timeout: LIMIT_MS });
+    for (const link of ['outbox', 'relay', 'queue', 'worker', 'redis']) await flows(link);
     await page.waitForFunction(() => /ms$/.test(document.querySelector('#plot-delay b').textContent));
     assert.match(await page.locator('#flow-text').textContent(), /^Database: blog answers\. Outbox: \d+ pending\. Relay: /);
     t.diagnostic(`delay: ${await page.locator('#plot-delay .now').textContent()}`);
@@ -112,9 +128,8 @@ test('what a screen reader is told changes with the state only', async () => {
             .observe(document.getElementById('sentence'), { childList: true, characterData: true, subtree: true });
     });
     const before = await page.locator('#clock-text').textContent();
-    traffic(100, 10);
     await page.waitForFunction((text) => document.getElementById('clock-text').textContent !== text, before);
-    await page.waitForFunction(() => document.getElementById('link-worker').hasAttribute('data-flows'), null, { timeout: LIMIT_MS });
+    await flows('worker');
     assert.strictEqual(await page.evaluate(() => window.told), 0);
     assert.strictEqual(await page.locator('#sentence').getAttribute('role'), 'status');
     assert.ok(await page.getByRole('img', { name: /^The way of an event/ }).isVisible());
@@ -127,7 +142,7 @@ test('Redis is killed', async (t) => {
     await picture('status-healthy');
     await faultShows(t, 'Redis', () => errand('redis kill'), /^Redis is away\.$/, 'redis', /closed|refused|reset/i);
     assert.strictEqual(await page.evaluate(() => document.getElementById('link-redis').dataset.state), 'bad');
-    write(200, 20);
+    write(100000, 20);
     await page.waitForFunction(() => Number(document.querySelector('#part-queue .value').textContent) > 0, null, { timeout: LIMIT_MS });
     if (process.env.SCREENSHOTS) await page.waitForTimeout(10000);
     await picture('status-redis-stopped');
@@ -258,8 +273,7 @@ for (const scheme of ['light', 'dark'])
         await look();
         psql("SELECT outbox.pause('a reason that is long and has_no_place_to_break_in_it_for_quite_a_while_and_goes_on_and_on')");
         await headline(phone, /paused/);
-        traffic(scheme === 'light' ? 300 : 400, 5);
-        await phone.waitForFunction(() => document.getElementById('link-outbox').hasAttribute('data-flows'), null, { timeout: LIMIT_MS });
+        await flows('outbox', phone);
         assert.strictEqual(await phone.evaluate(() => getComputedStyle(document.querySelector('#link-outbox .moving')).animationName), 'none',
             'nothing moves for those who do not want it');
         await look();

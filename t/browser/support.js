@@ -8,7 +8,7 @@ const net = require('node:net');
 const path = require('node:path');
 const { chromium } = require('playwright-core');
 
-const LIMIT_MS = 30000;
+const LIMIT_MS = 60000;
 
 function need(name) {
     const value = process.env[name];

@@ -4,6 +4,9 @@
  */
 #include "worker/config.h"
 
+#include "worker/options.h"
+
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -387,10 +390,14 @@ passwords_are_wiped_from_the_arguments(void **state)
 	char  empty_user[] = "redis://:pw@host";
 	char  conninfo[] = "--report-to=host=x password=se cret";
 	char  behind[] = "user=y password = secret";
-	char *argv[] = {"outbox-worker", equals,   "--amqp-url",  list,  plain,
-	                empty_user,      conninfo, "--report-to", behind};
+	char  word[] = "require_auth=password dbname=passwords password\t=\tsecret";
+	char  sentinel[] = "Redis+Sentinel://h/m?sentinel_user=u&sentinel_password=se@cret";
+	char *argv[] = {"outbox-worker", equals,        "--amqp-url", list,          plain, empty_user,
+	                conninfo,        "--report-to", behind,       "--report-to", word,  sentinel};
 
-	config_wipe_arguments(9, argv);
+	config_wipe_arguments(12, argv);
+	assert_null(strstr(word, "secret"));
+	assert_null(strstr(sentinel, "cret"));
 	assert_string_equal(conninfo, "--report-to=host=x password=xxxxxxx");
 	assert_null(strstr(behind, "secret"));
 	assert_string_equal(equals, "--amqp-url=amqp://u:xxxxxxxx@host/v");
@@ -398,6 +405,43 @@ passwords_are_wiped_from_the_arguments(void **state)
 	assert_null(strstr(list, "two"));
 	assert_string_equal(plain, "--redis-url=redis://host:6379/0");
 	assert_string_equal(empty_user, "redis://:xx@host");
+}
+
+/* "OUTBOX_" and the option's name, but for errands. */
+static void
+each_option_has_its_variable(void **state)
+{
+	static const char *const names[] = {"amqp-url",       "redis-url",
+	                                    "exchange",       "key-prefix",
+	                                    "allow-prefix",   "second-delete",
+	                                    "stop-timeout",   "amqp-password-file",
+	                                    "amqp-ca-file",   "redis-password-file",
+	                                    "amqp-cert-file", "amqp-key-file",
+	                                    "redis-ca-file",  "redis-cert-file",
+	                                    "redis-key-file", "queue-type",
+	                                    "no-declare",     "config",
+	                                    "queue",          "prefetch",
+	                                    "metrics-listen", "report-to",
+	                                    "name",           "log-level",
+	                                    "log-format",     "dry-run",
+	                                    "replay-dead",    "check"};
+	size_t                   count = sizeof(names) / sizeof(names[0]);
+
+	for (size_t i = 0; i < count; i++)
+	{
+		const Option *option = option_find(names[i], strlen(names[i]));
+		char          variable[64] = "OUTBOX_";
+
+		assert_non_null(option);
+		if (i >= count - 3)
+		{
+			assert_null(option->environment);
+			continue;
+		}
+		for (const char *c = names[i]; *c != '\0'; c++)
+			variable[strlen(variable)] = *c == '-' ? '_' : (char) toupper((unsigned char) *c);
+		assert_string_equal(option->environment, variable);
+	}
 }
 
 static void
@@ -439,6 +483,7 @@ main(void)
 		cmocka_unit_test_setup(certificates_are_read_at_once, no_environment),
 		cmocka_unit_test_setup(one_errand_at_a_time, no_environment),
 		cmocka_unit_test_setup(passwords_are_wiped_from_the_arguments, no_environment),
+		cmocka_unit_test_setup(each_option_has_its_variable, no_environment),
 		cmocka_unit_test_setup(help_names_what_is_built, no_environment),
 	};
 	int failed = cmocka_run_group_tests_name("config", tests, NULL, NULL);

@@ -125,6 +125,61 @@ bad_text_is_refused(void **state)
 	REFUSES("{\"keys\":[\"a\"],\"\\u0000\":1}", "\\u0000 is not taken, at byte 15");
 }
 
+/* At each place of a long string, since it is looked at eight bytes at a time. */
+static void
+bad_text_is_refused_wherever_it_is(void **state)
+{
+	static const struct
+	{
+		char        byte;
+		const char *problem;
+	} bad[] = {{'\0', "not JSON: a control character"},
+	           {'\x1f', "not JSON: a control character"},
+	           {'\x80', "not JSON: invalid UTF-8"},
+	           {'\xff', "not JSON: invalid UTF-8"},
+	           {'\\', "not JSON: an unknown escape"}};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		for (size_t place = 0; place < 26; place++)
+		{
+			char         body[] = "{\"keys\":[\"aaaaaaaaaaaaaaaaaaaaaaaaaa\"]}";
+			Invalidation invalidation = {0};
+			char         error[INVALIDATION_ERROR_BYTES], expected[INVALIDATION_ERROR_BYTES];
+			size_t       at = 10 + place;
+
+			/* Quotes would be escaped by a backslash; an 'a' is not. */
+			body[at] = bad[i].byte;
+			if (bad[i].byte == '\\' && place == 25)
+				continue;
+			snprintf(expected, sizeof(expected), "%s at byte %zu", bad[i].problem, at);
+			assert_false(invalidation_parse(&invalidation, mq_bytes(body, sizeof(body) - 1),
+			                                mq_bytes(NULL, 0), error));
+			assert_string_equal(error, expected);
+			invalidation_free(&invalidation);
+		}
+}
+
+/* Where it ends counts, too. */
+static void
+strings_of_every_length(void **state)
+{
+	for (size_t size = 1; size < 40; size++)
+	{
+		char         body[128], name[64];
+		Invalidation invalidation = {0};
+		char         error[INVALIDATION_ERROR_BYTES];
+
+		memset(name, 'a', size);
+		name[size] = '\0';
+		snprintf(body, sizeof(body), "{\"keys\":[\"%s\",\"b\"]}", name);
+		assert_true(invalidation_parse(&invalidation, mq_bytes_of(body), mq_bytes(NULL, 0), error));
+		assert_int_equal(invalidation_key_count(&invalidation), 2);
+		assert_true(mq_bytes_equal(invalidation_key(&invalidation, 0), mq_bytes_of(name)));
+		assert_true(mq_bytes_equal(invalidation_key(&invalidation, 1), mq_bytes_of("b")));
+		invalidation_free(&invalidation);
+	}
+}
+
 static void
 escapes_are_decoded(void **state)
 {
@@ -372,6 +427,8 @@ main(void)
 		cmocka_unit_test(unknown_members_and_empty_lists_are_fine),
 		cmocka_unit_test(what_is_not_json_is_refused_with_the_place),
 		cmocka_unit_test(bad_text_is_refused),
+		cmocka_unit_test(bad_text_is_refused_wherever_it_is),
+		cmocka_unit_test(strings_of_every_length),
 		cmocka_unit_test(escapes_are_decoded),
 		cmocka_unit_test(a_scanner_is_used_again),
 		cmocka_unit_test(huge_numbers_are_refused),

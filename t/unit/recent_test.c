@@ -11,6 +11,7 @@
 
 static Recent     recent;
 static ChunkQueue spare;
+static size_t     forgotten; /* keys, for want of room */
 
 static int
 begin(void **state)
@@ -18,6 +19,7 @@ begin(void **state)
 	(void) state;
 	recent = (Recent){.keep_us = 60 * S, .max_bytes = RECENT_MAX_BYTES};
 	spare = (ChunkQueue){0};
+	forgotten = 0;
 	return 0;
 }
 
@@ -38,7 +40,7 @@ deleted(const char *key)
 	Chunk *chunk = chunk_get(&spare);
 
 	assert_true(chunk_append(chunk, mq_bytes(NULL, 0), mq_bytes_of(key)));
-	recent_add(&recent, &spare, chunk);
+	forgotten += recent_add(&recent, &spare, chunk);
 	chunk_release(&spare, chunk);
 }
 
@@ -173,7 +175,8 @@ a_full_chunk_is_copied_whole(void **state)
 static void
 memory_is_bounded(void **state)
 {
-	char key[100];
+	char   key[100];
+	size_t kept = 0, patterns = 0;
 
 	(void) state;
 	for (int i = 0; i < 800000; i++)
@@ -185,9 +188,16 @@ memory_is_bounded(void **state)
 		assert_true(recent.held_bytes <= RECENT_MAX_BYTES + 200000);
 	}
 	assert_true(recent.held_bytes > RECENT_MAX_BYTES / 2);
+	for (const Chunk *chunk = recent.kept.head; chunk != NULL; chunk = chunk->next)
+		kept += chunk->count;
+	assert_int_equal(kept + forgotten, 800000); /* who is told of those forgotten, is told of all */
+	assert_true(kept < 800000);
 	for (int i = 0; i < 100000; i++)
-		recent_add_pattern(&recent, mq_bytes_of("a pattern:*"));
+		patterns += recent_add_pattern(&recent, mq_bytes_of("a pattern:*"));
 	assert_true(recent.pattern_bytes <= RECENT_MAX_PATTERN_BYTES);
+	for (const RecentPattern *p = recent.kept_patterns.head; p != NULL; p = p->next)
+		patterns++;
+	assert_int_equal(patterns, 100000);
 }
 
 static void

@@ -31,6 +31,7 @@ my %tables = (
 	delay      => \&table_delay,
 	drain      => \&table_drain,
 	growth     => \&table_growth,
+	start      => \&table_start,
 	snapshot   => \&table_snapshot,
 	slow       => \&table_slow,
 	memory     => \&table_memory,
@@ -95,7 +96,7 @@ sub ways_of
 {
 	my ($results, $name, %with) = @_;
 	my %order;
-	@order{qw(none ours direct poll listen pgq pto_none pto_poll pto_log node node_publish node_confirm)} = 0 .. 11;
+	@order{qw(none ours direct poll listen pgq pto_none pto_poll pto_log node node_publish node_confirm worker)} = 0 .. 12;
 	return sort { $order{ $a->{way} } <=> $order{ $b->{way} } } $results->all($name, %with);
 }
 
@@ -234,6 +235,15 @@ sub table_growth
 		push @rows, [ "one UPDATE, $table", join(', ', map { digits($_->[0]) } @points), digits($slope) ];
 	}
 	return table([ 'time against', 'sizes', 'slope (1: linear)' ], @rows);
+}
+
+sub table_start
+{
+	my ($results) = @_;
+	return table([ 'what is started', 'seconds to the first deleted key' ],
+		map { my @seconds = @{ $_->{rounds_s} };
+			[ $_->{title}, digits(median(@seconds)) . ' (' . join(' to ', map { digits($_) } spread(@seconds)) . ')' ] }
+		  ways_of($results, 'start'));
 }
 
 # Rows of one UPDATE and the seconds that it takes.

@@ -110,6 +110,8 @@ sub measure
 {
 	my ($self, $temp) = @_;
 	$ENV{OUTBOX_WORK} = $ENV{TESTDIR} = "$temp/work";
+	# From PostgreSQL 16 on; as a test this one is given its caller's, which several frames would share.
+	@ENV{qw(TESTDATADIR TESTLOGDIR)} = ("$temp/work/tmp_check", "$temp/work/tmp_check/log");
 	$ENV{LC_ALL} = 'C.UTF-8';
 	if (my $tree = $self->{tree})
 	{

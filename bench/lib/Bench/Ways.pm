@@ -227,10 +227,8 @@ sub begin
 {
 	my ($self, $way) = @_;
 	$self->use_server($ways{$way}{logical} ? 'logical' : 'bench');
-	my $began_s = monotonic_s();
 	my $start = $ways{$way}{start} or return;
 	$self->$start;
-	$self->{start_ms}{$way} = 1000 * (monotonic_s() - $began_s);
 	return;
 }
 
@@ -366,6 +364,14 @@ sub spent
 		keys %{ $self->{parts} } };
 }
 
+# Since then, for each event.
+sub spent_since
+{
+	my ($self, $before, $events) = @_;
+	my $after = $self->spent;
+	return { map { $_ => ($after->{$_} - ($before->{$_} // 0)) / $events } keys %$after };
+}
+
 # How often it was woken so far.
 sub woken
 {
@@ -498,6 +504,7 @@ sub drain
 	$self->sql('CHECKPOINT');
 
 	$ready->() if $ready;
+	my $before = $self->spent;
 	my $began_s = monotonic_s();
 	if ($way eq 'ours') { $self->sql('SELECT outbox.resume()') }
 	elsif ($way eq 'pgq')
@@ -515,9 +522,25 @@ sub drain
 	}
 	my $seconds = monotonic_s() - $began_s;
 	$self->start_ours if $way eq 'ours';
+	my $spent = $self->spent_since($before, $events);
 	my $memory = $self->memory_kb;
 	$self->end($way);
-	return { seconds => $seconds, recorded_s => $recorded->{seconds}, memory_kb => $memory };
+	return { seconds => $seconds, recorded_s => $recorded->{seconds}, memory_kb => $memory, spent_us => $spent };
+}
+
+# A message waits while the worker is started: s, from then to its key's end.
+sub start_with_message
+{
+	my ($self) = @_;
+	$self->{worker}->stop;
+	$self->fill(1);
+	$self->{frame}->ask('worker', 'publish', $self->{broker}->port, QUEUE, 1, 1);
+	my $began_s = monotonic_s();
+	$self->{worker}->start;
+	$self->{frame}->ask('worker', 'drain', $self->{redis}->port, 1);
+	my $seconds = monotonic_s() - $began_s;
+	$self->{parts}{worker} = [ $self->{worker}->pid ];
+	return $seconds;
 }
 
 # ---- floors --------------------------------------------------------------------------------------
@@ -535,7 +558,9 @@ sub floor_unlink
 {
 	my ($self, $keys) = @_;
 	$self->fill($keys);
-	return $self->{frame}->ask('worker', 'unlink', $self->{redis}->port, $keys)->{seconds};
+	my $before = $self->spent;
+	my $result = $self->{frame}->ask('worker', 'unlink', $self->{redis}->port, $keys);
+	return { %$result, redis_us => $self->spent_since($before, $keys)->{redis} };
 }
 
 sub floor_drain
@@ -579,7 +604,12 @@ sub bulk
 	my ($self, $rows) = @_;
 	$self->{redis}->cli('FLUSHALL');
 	$self->sql($_) for 'VACUUM bench.many', 'CHECKPOINT';
-	return $self->{frame}->ask('latency', 'bulk', 'bench.many', $rows);
+	$self->start_ours;
+	my $before = $self->spent;
+	my $result = $self->{frame}->ask('latency', 'bulk', 'bench.many', $rows);
+	my $spent = $self->spent_since($before, $rows);
+	# Redis was given the keys before.
+	return { %$result, spent_us => { map { $_ => $spent->{$_} } qw(relay broker worker) } };
 }
 
 # Counts what is published while somebody holds a snapshot.

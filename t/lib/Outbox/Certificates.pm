@@ -7,6 +7,7 @@ use strict;
 use warnings;
 use Carp;
 use File::Path ();
+use Outbox::File;
 
 # Makes the authority in a folder of its own.
 sub new
@@ -56,15 +57,6 @@ sub make
 		'-startdate', '20200101000000Z', '-enddate', $arg{expired} ? '20200102000000Z' : '20991231000000Z');
 	chmod 0600, "$dir/$name.key";
 	return ("$dir/$name.pem", "$dir/$name.key");
-}
-
-sub write_file
-{
-	my ($path, $text) = @_;
-	open(my $file, '>', $path) or croak "$path: $!";
-	print $file $text;
-	close $file or croak "$path: $!";
-	return;
 }
 
 sub openssl

@@ -78,7 +78,7 @@ sub change
 	$self->{round}++;
 	$old->cli('FLUSHALL');
 	$old->set_keys(map { $self->key($_) } 0 .. $self->{keys} - 1);
-	$old->cli('WAIT', $group->servers - 1, 10_000);
+	poll_until('replicas to have them', sub { $old->cli('WAIT', $group->servers - 1, 1000) >= $group->servers - 1 });
 	$self->start_publishing;
 	poll_until('deletions to be under way', sub { $old->size < $self->{keys} - 500 });
 	my $begun = monotonic_s();

@@ -6,6 +6,7 @@ package Outbox::Pipeline;
 use strict;
 use warnings;
 use File::Basename ();
+use Outbox::File;
 use Outbox::Postgres;
 use Outbox::RabbitMQ;
 use Outbox::Redis;
@@ -79,11 +80,7 @@ sub sql
 sub write_script
 {
 	my ($self, $name, $text) = @_;
-	my $script = "$self->{dir}/$name.sql";
-	open(my $file, '>', $script) or die "$script: $!\n";
-	print $file $text;
-	close $file or die "$script: $!\n";
-	return $script;
+	return write_file("$self->{dir}/$name.sql", $text);
 }
 
 # Ends the test: the worker in good order (a sanitizer may have something to say then), the servers

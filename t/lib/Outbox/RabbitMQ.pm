@@ -14,6 +14,7 @@ use IO::Socket::INET;
 use JSON::PP ();
 use POSIX ();
 use Outbox::Amqp;
+use Outbox::File;
 use Outbox::Port 'free_port';
 use Outbox::Process;
 use Outbox::Wait;
@@ -284,15 +285,6 @@ sub wait_message
 {
 	my ($self, $queue, $limit_s) = @_;
 	return poll_until("a message in queue \"$queue\"", sub { $self->get_message($queue) }, $limit_s);
-}
-
-sub write_file
-{
-	my ($path, $text) = @_;
-	open(my $file, '>', $path) or croak "$path: $!";
-	print $file $text;
-	close $file or croak "$path: $!";
-	return;
 }
 
 1;

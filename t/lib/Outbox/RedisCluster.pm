@@ -253,14 +253,21 @@ sub wait_empty
 	return 1;
 }
 
-# redis-cli --cluster finds nothing to complain of: only then does it move slots.
+# redis-cli --cluster finds nothing to complain of, and each node has heard of every other: only then can all be
+# told who has a slot.
 sub wait_agreed
 {
 	my ($self) = @_;
 	my ($master) = $self->masters;
+	my @running = grep { $_->{server}->alive } $self->nodes;
 	poll_until(
 		'the nodes to agree',
 		sub {
+			for my $node (@running)
+			{
+				my $known = $node->cli('CLUSTER', 'NODES');
+				return 0 if grep { index($known, $self->id($_)) < 0 } @running;
+			}
 			my $output = '';
 			my $fine = IPC::Run::run([ 'redis-cli', '--cluster', 'check', address($master) ],
 				'<', \undef, '>&', \$output);

@@ -8,15 +8,20 @@ package Outbox::SentinelGroup;
 use strict;
 use warnings;
 use Carp;
+use Outbox::File;
 use Outbox::Port 'free_port';
 use Outbox::Process;
 use Outbox::Redis;
 use Outbox::Wait;
 
 use constant START_LIMIT_S => 60;
+# Between two tries to elect a master, and for one that was asked for.
+use constant RETRY_MS       => 1000;
+use constant ASKED_LIMIT_MS => 30_000;
 
 # Named arguments: dir, and optionally name (what Sentinel calls the master), replicas, sentinels (how many),
-# down_after_ms, options (of each Redis), conf (lines for each Sentinel; NAME stands for the name).
+# down_after_ms, options (of each Redis), conf (lines for each Sentinel; NAME stands for the name), tls (ca, cert
+# and key: who speaks to whom, and url, goes by TLS then; this library still asks them without).
 sub new
 {
 	my ($class, %arg) = @_;
@@ -26,16 +31,38 @@ sub new
 		down_after_ms => $arg{down_after_ms} // 500,
 		conf          => $arg{conf} // '',
 		count         => $arg{sentinels} // 3,
+		tls           => $arg{tls},
 	}, $class;
 	# A replica is served at once, not after 5 s in which others might come.
 	my @options = (@{ $arg{options} // [] }, '--repl-diskless-sync-delay', 0);
-	my $first = Outbox::Redis->new(dir => "$arg{dir}/redis0", options => [@options]);
+	my $first = $self->new_server(0, @options);
 	$self->{servers} = [ $first,
-		map { Outbox::Redis->new(dir => "$arg{dir}/redis$_",
-			options => [ @options, '--replicaof', '127.0.0.1', $first->port ]) }
+		map { $self->new_server($_, @options, '--replicaof', '127.0.0.1', $self->port_of($first)) }
 		  1 .. $arg{replicas} // 2 ];
 	return $self;
 }
+
+sub new_server
+{
+	my ($self, $i, @options) = @_;
+	my $tls_port = $self->{tls} && free_port();
+	my %tls = $self->tls_settings($tls_port);
+	my $server = Outbox::Redis->new(dir => "$self->{dir}/redis$i", options => [ @options, map { ("--$_", $tls{$_}) } sort keys %tls ]);
+	$server->{tls_port} = $tls_port;
+	return $server;
+}
+
+# Without TLS: none.
+sub tls_settings
+{
+	my ($self, $port) = @_;
+	my $tls = $self->{tls} or return;
+	return ('tls-port' => $port, 'tls-replication' => 'yes', 'tls-auth-clients' => 'yes',
+		'tls-ca-cert-file' => $tls->{ca}, 'tls-cert-file' => $tls->{cert}, 'tls-key-file' => $tls->{key});
+}
+
+# Where others find one.
+sub port_of { my ($self, $server) = @_; return $server->{tls_port} // $server->port }
 
 sub servers   { return @{ $_[0]{servers} } }
 sub sentinels { return @{ $_[0]{sentinels} } }
@@ -58,18 +85,20 @@ sub new_sentinel
 	my ($self, $i) = @_;
 	my $dir = "$self->{dir}/sentinel$i";
 	my $sentinel = Outbox::SentinelGroup::Sentinel->new(dir => $dir);
-	my ($name, $port) = ($self->{name}, $self->{servers}[0]->port);
+	my ($name, $port) = ($self->{name}, $self->port_of($self->{servers}[0]));
+	$sentinel->{tls_port} = $self->{tls} && free_port();
+	my %tls = $self->tls_settings($sentinel->{tls_port});
+	my $tls = join '', map { "$_ $tls{$_}\n" } sort keys %tls;
 	my $quorum = int($self->{count} / 2) + 1;
 	my $conf = $self->{conf} =~ s/NAME/$name/gr;
-	open(my $file, '>', "$dir/sentinel.conf") or croak "$dir/sentinel.conf: $!";
-	print $file <<"CONF";
+	write_file("$dir/sentinel.conf", <<"CONF");
 sentinel monitor $name 127.0.0.1 $port $quorum
 sentinel down-after-milliseconds $name $self->{down_after_ms}
-sentinel failover-timeout $name 1000
+sentinel failover-timeout $name ${\ RETRY_MS }
 sentinel parallel-syncs $name 2
 $conf
+$tls
 CONF
-	close $file or croak "$dir/sentinel.conf: $!";
 	return $sentinel;
 }
 
@@ -88,6 +117,7 @@ sub ask { my ($self, $sentinel) = @_; return { @{ $sentinel->cli('SENTINEL', 'MA
 sub wait_ready
 {
 	my ($self) = @_;
+	$_->cli('SENTINEL', 'SET', $self->{name}, 'failover-timeout', RETRY_MS) for grep { defined } delete $self->{asked};
 	poll_until('Sentinels to know each other', sub {
 		for my $sentinel ($self->sentinels)
 		{
@@ -108,7 +138,7 @@ sub master
 	my ($self) = @_;
 	my %ports = map { $_->cli('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', $self->{name})->[1] => 1 } $self->sentinels;
 	croak 'Sentinels differ: ' . join(' ', keys %ports) if keys %ports != 1;
-	my ($master) = grep { $ports{ $_->port } } $self->servers;
+	my ($master) = grep { $ports{ $self->port_of($_) } } $self->servers;
 	return $master;
 }
 
@@ -124,12 +154,24 @@ sub wait_other_master
 	}, START_LIMIT_S);
 }
 
+# Asks for another master, until Sentinel has begun: it refuses while it takes a replica for unreachable. It is
+# given the time to end, too, since nobody would try again.
+sub fail_over
+{
+	my ($self) = @_;
+	my ($sentinel) = $self->sentinels;
+	$self->{asked} = $sentinel;
+	$sentinel->cli('SENTINEL', 'SET', $self->{name}, 'failover-timeout', ASKED_LIMIT_MS);
+	poll_until('Sentinel to begin a fail-over', sub { $sentinel->cli('SENTINEL', 'FAILOVER', $self->{name}) eq 'OK' });
+	return;
+}
+
 # For --redis-url. Named arguments: login ("user:password@"), query, name, hosts (in place of the Sentinels).
 sub url
 {
 	my ($self, %arg) = @_;
-	my $hosts = $arg{hosts} // join ',', map { '127.0.0.1:' . $_->port } $self->sentinels;
-	return 'redis+sentinel://' . ($arg{login} // '') . $hosts . '/' . ($arg{name} // $self->{name}) . ($arg{query} // '');
+	my $hosts = $arg{hosts} // join ',', map { '127.0.0.1:' . $self->port_of($_) } $self->sentinels;
+	return ($self->{tls} ? 'rediss' : 'redis') . '+sentinel://' . ($arg{login} // '') . $hosts . '/' . ($arg{name} // $self->{name}) . ($arg{query} // '');
 }
 
 sub discard

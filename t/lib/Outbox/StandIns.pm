@@ -10,6 +10,7 @@ package Outbox::StandIns;
 use strict;
 use warnings;
 use Carp;
+use Outbox::File;
 
 # Named arguments: dir (made), env (for all of them), programs (name => shell script).
 sub new
@@ -34,9 +35,7 @@ sub add
 {
 	my ($self, $name, $script) = @_;
 	my $path = "$self->{dir}/$name";
-	open(my $file, '>', $path) or croak "$path: $!";
-	print $file "#!/bin/sh\n$script";
-	close $file or croak "$path: $!";
+	write_file($path, "#!/bin/sh\n$script");
 	chmod 0755, $path or croak "$path: $!";
 	return;
 }
