@@ -31,9 +31,9 @@
 #include "relay/refs.h"
 #include "relay/scan.h"
 #include "relay/store_parked.h"
+#include "relay/stored_position.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/rel.h"
@@ -84,73 +84,7 @@ struct Store
 	char        lsn[32], parked_lsn[32];
 };
 
-/* pg_snapshot as stored (xid8funcs.c); an on-disk format, hence stable. */
-typedef struct StoredSnapshot
-{
-	int32             varsize;
-	uint32            xid_count;
-	FullTransactionId xmin, xmax;
-	FullTransactionId xids[FLEXIBLE_ARRAY_MEMBER];
-} StoredSnapshot;
-
 /* ---- positions -------------------------------------------------------------------------------- */
-
-static void
-position_free(Position *position)
-{
-	if (position->xids != NULL)
-		pfree(position->xids);
-	*position = (Position){0};
-}
-
-static Position
-position_copy(const Position *from, MemoryContext context)
-{
-	Position copy = *from;
-
-	copy.xids = MemoryContextAlloc(context, Max(from->xid_count, 1) * sizeof(uint64));
-	if (from->xid_count > 0)
-		memcpy(copy.xids, from->xids, from->xid_count * sizeof(uint64));
-	return copy;
-}
-
-/* A pg_snapshot as a position in the current context. */
-static Position
-position_from_datum(Datum datum)
-{
-	StoredSnapshot *stored = (StoredSnapshot *) PG_DETOAST_DATUM(datum);
-	Position        position;
-
-	position.xmin = U64FromFullTransactionId(stored->xmin);
-	position.xmax = U64FromFullTransactionId(stored->xmax);
-	position.xid_count = stored->xid_count;
-	position.xids = palloc(Max(stored->xid_count, 1) * sizeof(uint64));
-	for (uint32 i = 0; i < stored->xid_count; i++)
-		position.xids[i] = U64FromFullTransactionId(stored->xids[i]);
-	return position;
-}
-
-static Datum
-position_to_datum(const Position *position)
-{
-	Size size = offsetof(StoredSnapshot, xids) + position->xid_count * sizeof(FullTransactionId);
-	StoredSnapshot *stored = palloc0(size);
-
-	SET_VARSIZE(stored, size);
-	stored->xid_count = (uint32) position->xid_count;
-	stored->xmin = FullTransactionIdFromU64(position->xmin);
-	stored->xmax = FullTransactionIdFromU64(position->xmax);
-	for (size_t i = 0; i < position->xid_count; i++)
-		stored->xids[i] = FullTransactionIdFromU64(position->xids[i]);
-	return PointerGetDatum(stored);
-}
-
-/* The active snapshot as a position in the current context. */
-static Position
-position_of_active_snapshot(void)
-{
-	return position_from_datum(DirectFunctionCall1(pg_current_snapshot, (Datum) 0));
-}
 
 /* Shows the confirmed position to the views. */
 static void

@@ -171,6 +171,8 @@ subtest 'a file that cannot be read' => sub {
 
 subtest 'a password in the URL' => sub {
 	conf('outbox.amqp_password_file', '');
+	# Or that reload would find the next setting already, and say what it thinks of it.
+	poll_until('the server to take it over', sub { $node->safe_psql('postgres', 'SHOW outbox.amqp_password_file') eq '' });
 	my $before = -s $node->logfile;
 	conf('outbox.amqp_url', $fake->url =~ s{//}{//app:plain@}r);
 	goes_to($fake, 'with it');

@@ -2,16 +2,10 @@
  * deletion.c
  *    See deletion.h.
  */
-#include "worker/deletion.h"
+#include "worker/deletion_private.h"
 
-#include "worker/chunks.h"
-#include "worker/patterns.h"
-#include "worker/recent.h"
 #include "worker/refusal.h"
 #include "worker/role.h"
-#include "worker/scan.h"
-#include "worker/second.h"
-#include "worker/tickets.h"
 
 #include <assert.h>
 #include <hiredis/hiredis.h>
@@ -21,82 +15,6 @@
 
 #define PROBLEM_BYTES 512
 #define PING "*1\r\n$4\r\nPING\r\n"
-
-typedef enum CommandKind
-{
-	COMMAND_KEYS,   /* a chunk of the queue */
-	COMMAND_SCAN,   /* one step */
-	COMMAND_FOUND,  /* what a step found */
-	COMMAND_SECOND, /* what was deleted a while ago */
-	COMMAND_AGAIN,  /* what another server may not have deleted */
-	COMMAND_PROBE,  /* the refused UNLINK once more */
-	COMMAND_PING,   /* for messages without keys */
-	COMMAND_ASKED   /* a question of our owner's */
-} CommandKind;
-
-typedef struct Command
-{
-	CommandKind kind;
-	Chunk      *chunk;    /* owned; PROBE, PING: the node's */
-	size_t      answered; /* so many of the chunk's answers have come */
-	uint64_t    question; /* ASKED */
-	int64_t     sent_us;
-	bool        orphan; /* its tickets are forgotten */
-} Command;
-
-typedef struct Node
-{
-	int         index;
-	ChunkQueue  keys;
-	SecondQueue second;
-	size_t      second_in_flight;
-	Recent      recent;
-	size_t      again_in_flight;
-	Scan        scan;
-	bool        is_scanned; /* takes part in rounds to come */
-	bool        in_round;   /* in the present one */
-	Command     in_flight[DELETION_WINDOW];
-	size_t      flight_first, flight_count;
-	Chunk      *probe; /* a copy of what was refused; NULL: no trouble */
-	bool        probe_in_flight;
-	Chunk      *ping; /* without keys, for messages that have none; NULL: none waits */
-	bool        ping_in_flight;
-} Node;
-
-typedef enum RoundPhase
-{
-	ROUND_NONE,     /* next: SCANNING */
-	ROUND_SCANNING, /* the head pattern; next: SCANNED, NONE */
-	ROUND_SCANNED   /* every node to its end, and what was found is deleted; next: SCANNING, NONE */
-} RoundPhase;
-
-struct Deletion
-{
-	DeletionOutput output;
-	char          *prefix;
-	MqBuffer       whole_key; /* with its prefix */
-	int64_t        second_delete_us;
-	bool           hurried;
-	int64_t        keep_us;
-
-	Node *nodes[DELETION_MAX_NODES]; /* NULL: free */
-	int   node_end;                  /* behind the last */
-
-	PatternQueue   patterns;
-	RecentPattern *again; /* what the head is a copy of; NULL: it is a message's */
-	RoundPhase     phase;
-	Tickets        tickets;
-	uint32_t       open_ticket;  /* of the message that is being added */
-	uint32_t       round_ticket; /* waits for what the round found; never closed */
-
-	DeletionCounters counters;
-};
-
-static bool
-has_many_nodes(const Deletion *deletion)
-{
-	return deletion->output.owner != NULL;
-}
 
 /* ---- nodes ---- */
 
@@ -427,21 +345,15 @@ deletion_remove_node(Deletion *deletion, int index)
 
 /* ---- sending ---- */
 
-static MqResult
-send_chunk(const Deletion *deletion, const Node *node, Chunk *chunk)
+MqResult
+node_send(const Deletion *deletion, const Node *node, Chunk *chunk)
 {
 	return deletion->output.send(deletion->output.send_context, node->index, chunk_commands(chunk),
 	                             chunk_answers(chunk));
 }
 
-static bool
-window_is_full(const Node *node)
-{
-	return node->flight_count == DELETION_WINDOW;
-}
-
-static void
-flight_push(Deletion *deletion, Node *node, Command command)
+void
+node_push(Deletion *deletion, Node *node, Command command)
 {
 	size_t i = (node->flight_first + node->flight_count++) % DELETION_WINDOW;
 
@@ -450,60 +362,14 @@ flight_push(Deletion *deletion, Node *node, Command command)
 		deletion->counters.keys_sent += command.chunk->count;
 }
 
-/* Of the chunks that a step found, those that fit. false: some are left. */
-static bool
-send_found(Deletion *deletion, Node *node, int64_t now_us)
-{
-	ChunkList *found = &node->scan.found;
-
-	while (found->head != NULL)
-	{
-		Waiters *waiters = &found->head->waiters;
-
-		if (window_is_full(node) ||
-		    !waiters_add(waiters, &deletion->tickets, deletion->round_ticket))
-			return false;
-		if (send_chunk(deletion, node, found->head) != MQ_OK)
-		{
-			waiters_end(waiters, &deletion->tickets);
-			return false;
-		}
-		flight_push(
-			deletion, node,
-			(Command){.kind = COMMAND_FOUND, .chunk = chunk_list_take(found), .sent_us = now_us});
-	}
-	return true;
-}
-
-/* At most one step is in flight, and none before the last one's finds are sent: exact keys wait
- * for no more than that. */
-static void
-send_scan(Deletion *deletion, Node *node, int64_t now_us)
-{
-	Scan          *scan = &node->scan;
-	const Pattern *pattern = patterns_head(&deletion->patterns);
-	MqBytes        command;
-
-	if (pattern == NULL || deletion->phase != ROUND_SCANNING || !node->in_round ||
-	    scan->step_in_flight || scan->at_end || now_us < scan->due_us || window_is_full(node))
-		return;
-	command = scan_command(scan, pattern->bytes);
-	if (command.data == NULL ||
-	    deletion->output.send(deletion->output.send_context, node->index, command, 1) != MQ_OK)
-		return;
-	patterns_begin(&deletion->patterns);
-	scan->step_in_flight = true;
-	flight_push(deletion, node, (Command){.kind = COMMAND_SCAN, .sent_us = now_us});
-}
-
 static void
 send_keys(Deletion *deletion, Node *node, int64_t now_us)
 {
 	while (node->keys.list.head != NULL && !window_is_full(node))
 	{
-		if (send_chunk(deletion, node, node->keys.list.head) != MQ_OK)
+		if (node_send(deletion, node, node->keys.list.head) != MQ_OK)
 			return;
-		flight_push(
+		node_push(
 			deletion, node,
 			(Command){.kind = COMMAND_KEYS, .chunk = chunks_take(&node->keys), .sent_us = now_us});
 	}
@@ -522,15 +388,15 @@ send_second(Deletion *deletion, Node *node, int64_t now_us)
 
 	while (second_has_room(node) && (chunk = second_take(&node->second, now_us)) != NULL)
 	{
-		if (send_chunk(deletion, node, chunk) != MQ_OK)
+		if (node_send(deletion, node, chunk) != MQ_OK)
 		{
 			second_put_back(&node->second, chunk);
 			return;
 		}
 		node->second_in_flight++;
 		deletion->counters.keys_again += chunk->count;
-		flight_push(deletion, node,
-		            (Command){.kind = COMMAND_SECOND, .chunk = chunk, .sent_us = now_us});
+		node_push(deletion, node,
+		          (Command){.kind = COMMAND_SECOND, .chunk = chunk, .sent_us = now_us});
 	}
 }
 
@@ -542,50 +408,26 @@ send_again(Deletion *deletion, Node *node, int64_t now_us)
 	while (!window_is_full(node) && node->again_in_flight < DELETION_AGAIN_WINDOW &&
 	       (chunk = recent_take(&node->recent)) != NULL)
 	{
-		if (send_chunk(deletion, node, chunk) != MQ_OK)
+		if (node_send(deletion, node, chunk) != MQ_OK)
 		{
 			recent_put_back(&node->recent, chunk);
 			return;
 		}
 		node->again_in_flight++;
-		flight_push(deletion, node,
-		            (Command){.kind = COMMAND_AGAIN, .chunk = chunk, .sent_us = now_us});
+		node_push(deletion, node,
+		          (Command){.kind = COMMAND_AGAIN, .chunk = chunk, .sent_us = now_us});
 	}
-}
-
-/* A pattern that was scanned on another server waits behind those of messages. */
-static void
-queue_pattern_again(Deletion *deletion)
-{
-	size_t prefix_size = strlen(deletion->patterns.prefix);
-	Node  *node = NULL;
-
-	if (patterns_head(&deletion->patterns) != NULL)
-		return;
-	for (int i = 0; i < deletion->node_end && deletion->again == NULL; i++)
-	{
-		node = deletion->nodes[i];
-		if (node != NULL)
-			deletion->again = recent_take_pattern(&node->recent);
-	}
-	if (deletion->again == NULL ||
-	    patterns_add(&deletion->patterns, mq_bytes(deletion->again->bytes.data + prefix_size,
-	                                               deletion->again->bytes.size - prefix_size)) !=
-	        NULL)
-		return;
-	recent_put_back_pattern(&node->recent, deletion->again);
-	deletion->again = NULL;
 }
 
 static void
 send_probe(Deletion *deletion, Node *node, int64_t now_us)
 {
 	if (node->probe_in_flight || window_is_full(node) ||
-	    send_chunk(deletion, node, node->probe) != MQ_OK)
+	    node_send(deletion, node, node->probe) != MQ_OK)
 		return;
 	node->probe_in_flight = true;
-	flight_push(deletion, node,
-	            (Command){.kind = COMMAND_PROBE, .chunk = node->probe, .sent_us = now_us});
+	node_push(deletion, node,
+	          (Command){.kind = COMMAND_PROBE, .chunk = node->probe, .sent_us = now_us});
 }
 
 static void
@@ -596,8 +438,8 @@ send_ping(Deletion *deletion, Node *node, int64_t now_us)
 	        MQ_OK)
 		return;
 	node->ping_in_flight = true;
-	flight_push(deletion, node,
-	            (Command){.kind = COMMAND_PING, .chunk = node->ping, .sent_us = now_us});
+	node_push(deletion, node,
+	          (Command){.kind = COMMAND_PING, .chunk = node->ping, .sent_us = now_us});
 }
 
 void
@@ -610,12 +452,7 @@ deletion_send(Deletion *deletion, int index, int64_t now_us)
 		send_probe(deletion, node, now_us);
 		return;
 	}
-	queue_pattern_again(deletion);
-	if (!has_many_nodes(deletion) && deletion->phase == ROUND_NONE &&
-	    patterns_head(&deletion->patterns) != NULL)
-		deletion_begin_round(deletion);
-	if (send_found(deletion, node, now_us))
-		send_scan(deletion, node, now_us);
+	rounds_send(deletion, node, now_us);
 	send_again(deletion, node, now_us);
 	send_second(deletion, node, now_us);
 	send_keys(deletion, node, now_us);
@@ -632,100 +469,9 @@ deletion_ask(Deletion *deletion, int index, MqBytes command, uint64_t question, 
 		return MQ_FULL;
 	result = deletion->output.send(deletion->output.send_context, index, command, 1);
 	if (result == MQ_OK)
-		flight_push(deletion, node,
-		            (Command){.kind = COMMAND_ASKED, .question = question, .sent_us = now_us});
+		node_push(deletion, node,
+		          (Command){.kind = COMMAND_ASKED, .question = question, .sent_us = now_us});
 	return result;
-}
-
-/* ---- rounds of patterns ---- */
-
-/* Is every node at its end, and everything found deleted? */
-static void
-mind_round(Deletion *deletion)
-{
-	if (deletion->phase != ROUND_SCANNING ||
-	    tickets_holds(&deletion->tickets, deletion->round_ticket) > 0)
-		return;
-	for (int i = 0; i < deletion->node_end; i++)
-	{
-		const Node *node = deletion->nodes[i];
-
-		if (node != NULL && node->in_round && (!node->scan.at_end || node->scan.found.head != NULL))
-			return;
-	}
-	deletion->phase = ROUND_SCANNED;
-	if (!has_many_nodes(deletion))
-		deletion_end_pattern(deletion);
-}
-
-bool
-deletion_wants_survey(const Deletion *deletion)
-{
-	return has_many_nodes(deletion) && deletion->phase != ROUND_SCANNING &&
-	       patterns_head(&deletion->patterns) != NULL;
-}
-
-bool
-deletion_round_is_over(const Deletion *deletion)
-{
-	return deletion->phase == ROUND_SCANNED;
-}
-
-static void
-stop_round(Deletion *deletion)
-{
-	for (int i = 0; i < deletion->node_end; i++)
-	{
-		Node *node = deletion->nodes[i];
-
-		if (node == NULL)
-			continue;
-		/* A step whose answer is still to come must not be taken for one of the next round. */
-		for (size_t j = 0; j < node->flight_count; j++)
-		{
-			Command *command = &node->in_flight[(node->flight_first + j) % DELETION_WINDOW];
-
-			if (command->kind == COMMAND_SCAN)
-				command->orphan = true;
-		}
-		scan_restart(&node->scan, &node->keys);
-		node->in_round = false;
-	}
-	deletion->phase = ROUND_NONE;
-}
-
-void
-deletion_begin_round(Deletion *deletion)
-{
-	stop_round(deletion);
-	for (int i = 0; i < deletion->node_end; i++)
-		if (deletion->nodes[i] != NULL)
-			deletion->nodes[i]->in_round = deletion->nodes[i]->is_scanned;
-	deletion->phase = ROUND_SCANNING;
-}
-
-void
-deletion_break_round(Deletion *deletion)
-{
-	if (deletion->phase != ROUND_NONE)
-		stop_round(deletion);
-}
-
-void
-deletion_end_pattern(Deletion *deletion)
-{
-	Pattern *pattern = patterns_head(&deletion->patterns);
-
-	for (int i = 0; i < deletion->node_end; i++)
-		if (deletion->nodes[i] != NULL && deletion->nodes[i]->in_round)
-			deletion->counters.patterns_unkept +=
-				recent_add_pattern(&deletion->nodes[i]->recent, pattern->bytes);
-	waiters_end(&pattern->waiters, &deletion->tickets);
-	deletion->counters.patterns++;
-	patterns_remove_head(&deletion->patterns);
-	free(deletion->again);
-	deletion->again = NULL;
-	stop_round(deletion);
 }
 
 /* ---- replies ---- */
@@ -736,8 +482,8 @@ flight_head(Node *node)
 	return &node->in_flight[node->flight_first];
 }
 
-static Command
-flight_pop(Deletion *deletion, Node *node, int64_t now_us)
+Command
+node_pop(Deletion *deletion, Node *node, int64_t now_us)
 {
 	Command command = *flight_head(node);
 
@@ -745,15 +491,6 @@ flight_pop(Deletion *deletion, Node *node, int64_t now_us)
 	node->flight_count--;
 	histogram_add(&deletion->counters.round_trip, now_us - command.sent_us);
 	return command;
-}
-
-/* A refused SCAN (an ACL without it, say) holds its patterns only: exact keys go on. */
-static void
-step_answered(Deletion *deletion, Node *node, const redisReply *reply, int64_t now_us)
-{
-	if (!flight_pop(deletion, node, now_us).orphan &&
-	    scan_answered(&node->scan, &node->keys, reply, now_us))
-		mind_round(deletion);
 }
 
 static void
@@ -772,7 +509,7 @@ tell_deleted(const Deletion *deletion, const Chunk *chunk, size_t answer)
 static void
 chunk_answered(Deletion *deletion, Node *node, int64_t now_us)
 {
-	Command command = flight_pop(deletion, node, now_us);
+	Command command = node_pop(deletion, node, now_us);
 
 	waiters_end(&command.chunk->waiters, &deletion->tickets);
 	if (command.kind != COMMAND_PROBE)
@@ -801,7 +538,7 @@ chunk_answered(Deletion *deletion, Node *node, int64_t now_us)
 	case COMMAND_ASKED:
 		assert(false);
 	}
-	mind_round(deletion);
+	rounds_mind(deletion);
 }
 
 /* Remembers what was refused, to try just that until it is taken. Out of memory: without a probe
@@ -893,7 +630,7 @@ ping_answered(Deletion *deletion, Node *node, const redisReply *reply, int64_t n
 		return reply->type == REDIS_REPLY_ERROR ? refusal_classify(reply->str, reply->len)
 		                                        : DELETION_PASSING;
 	}
-	(void) flight_pop(deletion, node, now_us);
+	(void) node_pop(deletion, node, now_us);
 	waiters_end(&node->ping->waiters, &deletion->tickets);
 	chunk_release(&node->keys, node->ping);
 	node->ping = NULL;
@@ -923,11 +660,11 @@ deletion_reply(Deletion *deletion, int index, const struct redisReply *reply, in
 	case COMMAND_PING:
 		return ping_answered(deletion, node, reply, now_us, error);
 	case COMMAND_SCAN:
-		step_answered(deletion, node, reply, now_us);
+		rounds_step_answered(deletion, node, reply, now_us);
 		break;
 	case COMMAND_ASKED:
 		return deletion->output.answered(deletion->output.send_context, index,
-		                                 flight_pop(deletion, node, now_us).question, reply, error);
+		                                 node_pop(deletion, node, now_us).question, reply, error);
 	}
 	return DELETION_DONE;
 }
@@ -1066,7 +803,7 @@ deletion_forget(Deletion *deletion)
 	for (int i = 0; i < deletion->node_end; i++)
 		if (deletion->nodes[i] != NULL)
 			node_forget(deletion->nodes[i]);
-	stop_round(deletion);
+	rounds_stop(deletion);
 	patterns_clear(&deletion->patterns);
 	if (deletion->again != NULL)
 		recent_put_back_pattern(&deletion->nodes[DELETION_NODE]->recent, deletion->again);
