@@ -136,7 +136,7 @@ install-man: $(MAN_PAGES)
 #   worker.a    worker/ without main.c                         hiredis, jansson, libpq
 #   core.a      the relay's core, which knows no server        none
 #   wire.a      wire/                                          rabbitmq-c
-CORE_SOURCES  := $(addprefix relay/,window.c batch.c unconfirmed.c destination.c parking.c publisher.c)
+CORE_SOURCES  := $(addprefix relay/,window.c pace.c batch.c unconfirmed.c destination.c parking.c publisher.c)
 UNIT_SOURCES  := $(wildcard t/unit/*_test.c)
 UNIT_HELPERS  := $(filter-out $(UNIT_SOURCES),$(wildcard t/unit/*.c))
 UNIT_ARCHIVES := worker.a core.a wire.a

@@ -147,9 +147,10 @@ void shmem_prepare_wake(void);
  * it last looked. Cannot fail: for commit callbacks. */
 void shmem_wake_relay(void);
 
-/* The relay is about to take a snapshot: what it does not show wakes it. (Nobody is missed. Whoever
- * becomes visible too late for the snapshot finds the wish; and where there is none, the one who
- * took it has set the latch, and the relay looks again.) */
+/* The relay is about to take a snapshot: what it does not show wakes it. A relay that does not say so is
+ * not woken, and looks again by itself. (Nobody is missed. Whoever becomes visible too late for the
+ * snapshot finds the wish; and where there is none, the one who took it has set the latch, and the relay
+ * looks again.) */
 void shmem_want_wake(OutboxSlot *slot);
 
 /* Adds OUTBOX_COMMAND_* for this database's relay and wakes it. Cannot fail. */

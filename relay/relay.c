@@ -29,6 +29,7 @@
 #include "relay/attach.h"
 #include "relay/broker.h"
 #include "relay/canary.h"
+#include "relay/pace.h"
 #include "relay/reload.h"
 #include "relay/report_destinations.h"
 #include "relay/reporting.h"
@@ -52,9 +53,6 @@
 #define ROTATE_MOST_US (300 * SECOND_US) /* under load: rotate after so long in any case */
 #define ROTATE_RETRY_US (30 * SECOND_US)
 #define PARKED_LOAD_US SECOND_US /* between two counts of the parked events */
-#define CROWD_EVENTS 4           /* in a window: many write at once */
-#define CROWD_US 4000            /* between two windows then, at least */
-#define CROWD_MOST_US 20000      /* ... unless the first is confirmed sooner */
 
 typedef struct Relay
 {
@@ -64,7 +62,7 @@ typedef struct Relay
 	Publisher  *publisher;
 
 	int64_t look_at_us;
-	bool    woken;         /* somebody has committed since the last look */
+	bool    woken;         /* somebody has, or may have, committed since the last look */
 	bool    may_look;      /* the present has not been looked at yet */
 	int64_t opened_at_us;  /* the last window */
 	size_t  window_events; /* read of it so far */
@@ -97,7 +95,12 @@ source_open_window(void *context, uint64_t *number, const char **lsn)
 
 	if (!relay->may_look)
 		return false;
-	shmem_want_wake(relay->slot);
+	/* In a crowd nobody needs to tell that there is more, at the cost of a signal: the relay looks again
+	 * by itself, until the crowd has gone. Else whoever is too late for this snapshot wakes it. */
+	if (pace_is_crowd(relay->window_events))
+		relay->woken = true;
+	else
+		shmem_want_wake(relay->slot);
 	/* Read before the snapshot is taken: what was committed before the request is in it. */
 	requested = pg_atomic_read_u64(&relay->slot->requested);
 	found = store_open_window(relay->store, number, lsn);
@@ -400,9 +403,7 @@ look(Relay *relay)
 	relay->look_at_us = mq_clock_us() + LOOK_US;
 }
 
-/* Woken, it looks at once; but where many write, what they commit within a moment goes together, the
- * longer the busier the broker is: a window costs relay, broker and worker as much as many events, and
- * the broker's disk is often the writers'. */
+/* Woken, it looks at once, but in a crowd. */
 static int64_t
 wake_due_us(const Relay *relay)
 {
@@ -410,10 +411,10 @@ wake_due_us(const Relay *relay)
 
 	if (!relay->woken)
 		return STREAM_NEVER;
-	if (relay->window_events < CROWD_EVENTS)
+	if (!pace_is_crowd(relay->window_events))
 		return 0;
 	confirmed = publisher_confirmed_window(relay->publisher) >= store_last_window(relay->store);
-	return relay->opened_at_us + (confirmed ? CROWD_US : CROWD_MOST_US);
+	return relay->opened_at_us + pace_pause_us(relay->window_events, confirmed);
 }
 
 /* Answers wait_published once the window that its look ended with is confirmed. */
