@@ -202,11 +202,19 @@ form_row(RowWriter *writer, const Datum *values, const bool *nulls)
 	                       unconstify(bool *, nulls));
 }
 
+/* A server with assertions asks for a snapshot wherever a table could store something out of line. */
+#ifdef USE_ASSERT_CHECKING
+#define SNAPSHOT_FOR_EVERY_ROW true
+#else
+#define SNAPSHOT_FOR_EVERY_ROW false
+#endif
+
 /* What is stored out of line needs a snapshot, which most rows can do without. */
 static void
 insert_tuple(RowWriter *writer, HeapTuple row)
 {
-	bool toasts = row->t_len > TOAST_TUPLE_THRESHOLD || HeapTupleHasExternal(row);
+	bool toasts =
+		SNAPSHOT_FOR_EVERY_ROW || row->t_len > TOAST_TUPLE_THRESHOLD || HeapTupleHasExternal(row);
 
 	if (toasts)
 		PushActiveSnapshot(GetTransactionSnapshot());

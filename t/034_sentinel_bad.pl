@@ -120,6 +120,8 @@ $broker->declare_queue($_) for $queue, "$queue.dead";
 
 waits('an unknown name', $group->url(name => 'nobody'), qr/no Sentinel names a master "nobody": \Q$real\E does not know this name/,
 	sub { $sentinel->cli('SENTINEL', 'MONITOR', 'nobody', '127.0.0.1', $master->port, 1) });
+# Or it would make a replica of who is elected below, to have its own master back.
+$sentinel->cli('SENTINEL', 'REMOVE', 'nobody');
 
 my $nowhere = '127.0.0.1:' . free_port();
 waits('no Sentinel there', $group->url(hosts => $nowhere), qr/no Sentinel names a master "cache": \Q$nowhere\E .*Connection refused/);

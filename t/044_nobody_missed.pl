@@ -1,5 +1,9 @@
 # A commit that meets the relay while it looks is not missed: nobody else comes to wake it, and the next look
 # that it takes by itself is a minute away.
+#
+# So it has to wish to be woken before it looks: one that does so behind its look fails at the pairs. No test
+# shows that the memory barriers around that wish are missing (extension/shmem.c): on both sides a lock is taken
+# or let go between the two accesses, and is one itself.
 
 use strict;
 use warnings;
@@ -8,10 +12,11 @@ use Outbox::Wait;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use constant ROUNDS => 20 * ($ENV{OUTBOX_TEST_ROUNDS} // 1);
+use constant ROUNDS => 10 * ($ENV{OUTBOX_TEST_ROUNDS} // 1);
 use constant CLIENTS => 4;
 use constant TRANSACTIONS => 25;
 use constant LIMIT_S => 20;
+use constant PAIRS => 1000 * ($ENV{OUTBOX_TEST_ROUNDS} // 1);
 
 my $pipe = Outbox::Pipeline->start(worker => 0, relay_conf => "synchronous_commit = off\n");
 my $node = $pipe->node;
@@ -42,4 +47,23 @@ for my $round (1 .. ROUNDS)
 }
 is($missed, 0, ROUNDS . ' times the last of many commits is published');
 cmp_ok($node->relay->{events}, '>=', ROUNDS * CLIENTS * TRANSACTIONS, 'and all before it');
+
+# Two who wait until nothing is pending commit next to each other then, and nobody after them.
+$pipe->sql(<<'SQL');
+CREATE FUNCTION wait_drained() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	until timestamptz := clock_timestamp() + '20 s';
+BEGIN
+	WHILE (SELECT pending_events FROM outbox.lag) > 0 LOOP
+		IF clock_timestamp() > until THEN
+			RAISE 'a commit was missed';
+		END IF;
+		PERFORM pg_sleep(0.0002);
+	END LOOP;
+END $$
+SQL
+$script = $pipe->write_script('pairs', "SELECT outbox.invalidate('key:' || :client_id);\nSELECT wait_drained();\n");
+my ($output, $errors);
+IPC::Run::run([ 'pgbench', '-n', '-f', $script, '-c', 2, '-t', PAIRS, $node->connstr('blog') ], '>', \$output, '2>', \$errors);
+is($?, 0, PAIRS . ' pairs of commits, none of them is missed') or diag $errors;
 $pipe->finish;

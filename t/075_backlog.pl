@@ -75,8 +75,14 @@ my @numbers = grep { $_ ne 'open' } @seen;
 is_deeply(\@numbers, [ map { $_ * $every } 1 .. MESSAGES ], 'and all others, in order');
 is($broker->queue_length('q'), 0, 'and nothing else');
 
+# A transaction larger than many ticks is one window, read in pieces.
+$pipe->sql(q(SELECT outbox.publish('q', to_jsonb(i)) FROM generate_series(1, 20000) i));
+$node->wait_published;
+is($broker->queue_length('q'), 20_000, 'a transaction of 20,000 messages');
+
 # One window in which transactions with smaller ids have later events: of one that is nearly in order and one
 # that is not. Small rows are read once, from the index in the order of transactions.
+$broker->purge_queue('q');
 $pipe->sql('SELECT outbox.pause()');
 $node->wait_relay('paused');
 my ($few, $many) = map { $node->background_psql('blog') } 1 .. 2;
@@ -93,15 +99,14 @@ for my $case ([ $few, 1 ], [ $many, 300 ])
 	$session->quit;
 	$next = $to + 1;
 }
+is($pipe->sql(q(
+	SELECT count(*) FROM (TABLE outbox.event_1 UNION ALL TABLE outbox.event_2
+	                      UNION ALL TABLE outbox.event_3) t
+	WHERE xid = '1' AND id > (SELECT max(id) FROM outbox.event WHERE payload = '1'))), 0, 'no tick cuts it');
 $pipe->sql('SELECT outbox.resume()');
 $node->wait_published;
 is(join(' ', map { $broker->wait_message('q')->{json} } 1 .. $next - 1), join(' ', 1 .. $next - 1),
 	'events come in the order of their ids, whatever the order of their transactions');
-
-# A transaction larger than many ticks is one window, read in pieces.
-$pipe->sql(q(SELECT outbox.publish('q', to_jsonb(i)) FROM generate_series(1, 20000) i));
-$node->wait_published;
-is($broker->queue_length('q'), 20_000, 'a transaction of 20,000 messages');
 
 # One of more events than the relay remembers: rows of 16 keys each, of one transaction.
 $broker->purge_queue('cache-invalidation');
