@@ -230,7 +230,12 @@ BENCH_PROGRAMS := $(patsubst %.c,build/%,$(filter-out $(BENCH_HELPERS),$(wildcar
 $(BENCH_PROGRAMS): build/bench/%: build/bench/%.o $(BENCH_HELPERS:%.c=build/%.o)
 	$(WORKER_CC) $(WORKER_CFLAGS) -o $@ $^ -lhiredis -lpq -lrabbitmq
 .SECONDARY: $(addsuffix .o,$(BENCH_PROGRAMS))
-bench-programs: $(BENCH_PROGRAMS)
+# Triggers of the server, to compare with.
+build/bench/one_row.so: bench/floor/one_row.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(PG_CPPFLAGS) $(CPPFLAGS) $(PG_CFLAGS) -O2 -fPIC -shared -o $@ $<
+
+bench-programs: $(BENCH_PROGRAMS) build/bench/one_row.so
 units: bench-programs
 
 -include $(wildcard build/*/*.d build/bench/peers/*.d build/t/unit/*.d build/asan/*/*.d build/asan/t/unit/*.d)
@@ -325,10 +330,10 @@ test-matrix: deps-dev
 
 # ---- for developers ------------------------------------------------------------------------------
 
-SERVER_SOURCES := $(wildcard extension/*.c relay/*.c)
+SERVER_SOURCES := $(wildcard extension/*.c relay/*.c bench/floor/*.c)
 PLAIN_SOURCES  := $(WORKER_SOURCES) $(CORE_SOURCES) $(wildcard t/unit/*.c bench/*.c bench/peers/*.c fuzz/*.c model/*.c)
 ALL_C          := $(wildcard extension/*.[ch] relay/*.[ch] wire/*.[ch] worker/*.[ch] t/unit/*.[ch] t/preload/*.[ch] \
-	bench/*.[ch] bench/peers/*.[ch] fuzz/*.[ch] model/*.[ch])
+	bench/*.[ch] bench/floor/*.[ch] bench/peers/*.[ch] fuzz/*.[ch] model/*.[ch])
 SERVER_CHECK   := $(PG_CPPFLAGS) $(PG_CFLAGS) -D_GNU_SOURCE -O2
 
 # Every source by both compilers; with -O2, since some warnings come from the optimizer only.

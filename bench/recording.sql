@@ -14,6 +14,7 @@
 -- listen     lean, and a NOTIFY for each transaction: peers/plpgsql.sql as well
 -- pgq        PgQ's trigger in C: peers/pgq.sql, where PgQ is installed
 -- pto        what npm's pg-transactional-outbox stores: peers/transactional_outbox.sql
+-- nothing, row   triggers in C that do nothing, and insert one row: floor/one_row.c, by bench/ways
 -- columns    outbox.watch_columns(): a change of views is no reason
 -- of         by hand, AFTER UPDATE OF title
 -- whenever   by hand, WHEN (OLD.title IS DISTINCT FROM NEW.title)
@@ -26,7 +27,7 @@ DECLARE
     rows int := coalesce(nullif(current_setting('bench.rows', true), ''), '100000');
 BEGIN
     FOREACH name IN ARRAY ARRAY['plain', 'watched', 'lean', 'usual', 'listen', 'pgq',
-                                    'pto', 'columns', 'of', 'whenever'] LOOP
+                                    'pto', 'nothing', 'row', 'columns', 'of', 'whenever'] LOOP
         EXECUTE format('
             CREATE TABLE bench.%1$I (
                 id         bigint PRIMARY KEY,

@@ -28,6 +28,7 @@ my %tables = (
 	throughput => \&table_throughput,
 	wide       => \&table_wide,
 	spent      => \&table_spent,
+	limit      => \&table_limit,
 	delay      => \&table_delay,
 	drain      => \&table_drain,
 	growth     => \&table_growth,
@@ -188,6 +189,18 @@ sub table_spent
 		[ $_->{title}, map { my $us = $results->spent_us($way, $_, 8, 'off'); $us ? sprintf('%.1f', $us) : '' } @parts ];
 	} grep { $_->{way} !~ /^node/ } ways_of($results, 'throughput', clients => 8, sync => 'off');
 	return table([ 'way', map { "$_, us" } @parts ], @rows);
+}
+
+sub table_limit
+{
+	my ($results) = @_;
+	my %order = (nothing => 0, row => 1, paused => 2, ours => 3);
+	return table([ 'trigger', 'synchronous_commit off', 'on' ],
+		map { my $way = $_; [ $_->{title}, map {
+				my @shares = @{ ($results->one('limit', way => $way->{way}, sync => $_) || { shares => [] })->{shares} };
+				@shares ? percent(median(@shares)) . ' (' . join(' to ', map { percent($_) } spread(@shares)) . ')' : '';
+			} qw(off on) ] }
+		  sort { $order{ $a->{way} } <=> $order{ $b->{way} } } $results->all('limit', sync => 'off'));
 }
 
 sub table_delay

@@ -59,8 +59,16 @@ my %ways = (
 		outbox => 'public.outbox', baseline => 'pto_none', start => 'start_pto_poll', slow => 1 },
 	pto_log  => { title => 'pg-transactional-outbox, replication', table => 'bench.pto', logical => 1,
 		outbox => 'public.outbox', baseline => 'pto_none', start => 'start_pto_log' });
+# For part `limits` alone: what a trigger costs at least, and ours without what follows it.
+my %floors = (
+	nothing => { title => 'a trigger in C that does nothing', table => 'bench.nothing', start => 'start_floor' },
+	row     => { title => 'a trigger in C that inserts one row', table => 'bench.row', outbox => 'bench.row_outbox',
+		start => 'start_floor' },
+	paused  => { title => 'pg_outbox, its relay paused', table => 'bench.watched', start => 'start_paused' });
+%ways = (%ways, %floors);
 my @order = qw(none ours direct poll listen pgq node node_publish node_confirm pto_none pto_poll pto_log);
 
+sub floors   { return sort keys %floors }
 sub names    { return @{ $_[0]{names} } }
 sub title    { return $ways{ $_[1] }{title} }
 sub baseline { return $ways{ $_[1] }{baseline} // 'none' }
@@ -82,7 +90,7 @@ sub start
 	require Outbox::RabbitMQ;
 	require Outbox::Redis;
 	require Outbox::Worker;
-	for (@names) { die "no way \"$_\"; there are: @order\n" unless $ways{$_} }
+	for my $name (@names) { die "no way \"$name\"; there are: @order\n" unless grep { $_ eq $name } @order }
 	my $self = bless { frame => $frame, parts => {} }, $class;
 	# In three minutes there is no time for a second server.
 	my %wanted = map { $_ => 1 } @names ? @names : grep { !$ENV{QUICK} || !$ways{$_}{logical} } @order;
@@ -235,7 +243,8 @@ sub begin
 sub end
 {
 	my ($self, $way) = @_;
-	if ($way eq 'ours')
+	$self->sql('SELECT outbox.resume()') if $way eq 'paused';
+	if ($way =~ /^(?:ours|paused)$/)
 	{
 		$self->sql("SELECT outbox.wait_published('${\ DRAIN_LIMIT_S } s')") eq 't' or die "it does not drain\n";
 	}
@@ -284,6 +293,29 @@ sub start_ours
 {
 	my ($self) = @_;
 	$self->{parts}{relay} = [ $self->sql('SELECT pid FROM outbox.relay') ];
+	return;
+}
+
+sub start_paused
+{
+	my ($self) = @_;
+	$self->sql('SELECT outbox.pause()');
+	poll_until('the relay to pause', sub { $self->sql('SELECT state FROM outbox.relay') eq 'paused' });
+	return;
+}
+
+sub start_floor
+{
+	my ($self) = @_;
+	$self->sql(<<"SQL");
+		CREATE TABLE IF NOT EXISTS bench.row_outbox (id bigint, xid xid8, created_at timestamptz, keys text)
+			WITH (autovacuum_enabled = off);
+		CREATE INDEX IF NOT EXISTS row_outbox_xid_id ON bench.row_outbox (xid, id);
+		CREATE OR REPLACE FUNCTION bench.no_row() RETURNS trigger LANGUAGE c AS '${\ $self->{frame}->program('one_row') }', 'no_row';
+		CREATE OR REPLACE FUNCTION bench.one_row() RETURNS trigger LANGUAGE c AS '${\ $self->{frame}->program('one_row') }', 'one_row';
+		CREATE OR REPLACE TRIGGER record AFTER UPDATE ON bench.nothing FOR EACH ROW EXECUTE FUNCTION bench.no_row();
+		CREATE OR REPLACE TRIGGER record AFTER UPDATE ON bench.row FOR EACH ROW EXECUTE FUNCTION bench.one_row();
+SQL
 	return;
 }
 
