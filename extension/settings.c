@@ -97,11 +97,11 @@ check_amqp_url(char **value, void **extra, GucSource source)
 }
 
 static bool
-check_name_length(const char *name, const char *value)
+check_name_length(const char *name, const char *value, int max_bytes)
 {
-	if (strlen(value) <= MQ_MAX_SHORT_STRING)
+	if (strlen(value) <= (size_t) max_bytes)
 		return true;
-	GUC_check_errdetail("%s must have at most %d bytes.", name, MQ_MAX_SHORT_STRING);
+	GUC_check_errdetail("%s must have at most %d bytes.", name, max_bytes);
 	return false;
 }
 
@@ -113,13 +113,15 @@ check_queue(char **value, void **extra, GucSource source)
 		GUC_check_errdetail("A queue's name must not be empty.");
 		return false;
 	}
-	return check_name_length("A queue's name", *value);
+	/* The name of its dead-letter queue is longer. */
+	return check_name_length("A queue's name", *value,
+	                         MQ_MAX_SHORT_STRING - (int) strlen(MQ_DEAD_SUFFIX));
 }
 
 static bool
 check_exchange(char **value, void **extra, GucSource source)
 {
-	return check_name_length("An exchange's name", *value);
+	return check_name_length("An exchange's name", *value, MQ_MAX_SHORT_STRING);
 }
 
 /* Anyone may set it and it goes out as a header: printable ASCII, and not much of it. */

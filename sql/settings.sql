@@ -13,7 +13,7 @@ SET outbox.max_payload = '17MB';
 \set VERBOSITY default
 SET outbox.queue_type = 'stream';
 SET outbox.queue = '';
-SELECT set_config('outbox.queue', repeat('q', 256), false);
+SELECT set_config('outbox.queue', repeat('q', 251), false);
 SELECT set_config('outbox.invalidation_exchange', repeat('q', 256), false);
 SET outbox.no_such_setting = 1;
 

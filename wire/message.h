@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define MQ_MAX_SHORT_STRING 255 /* names, routing keys, most properties: AMQP's short string */
+#define MQ_DEAD_SUFFIX ".dead"  /* of the name of a queue's dead-letter queue */
 
 typedef enum MqFieldType
 {

@@ -10,6 +10,7 @@
 #define MQ_TOPOLOGY_H
 
 #include "error.h"
+#include "message.h"
 #include "session.h"
 
 typedef enum QueueType
@@ -17,8 +18,6 @@ typedef enum QueueType
 	QUEUE_CLASSIC, /* durable, no arguments: amqplib's default */
 	QUEUE_QUORUM   /* dead-letters at least once to <queue>.dead, rejects when full */
 } QueueType;
-
-#define MQ_DEAD_SUFFIX ".dead"
 
 typedef struct Topology
 {
