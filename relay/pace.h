@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define PACE_CROWD_EVENTS 4 /* in a window: many write at once */
-#define PACE_LEAST_US 4000  /* between two windows then */
+#define PACE_LEAST_US 2000  /* between two windows then */
 #define PACE_MOST_US 20000  /* and while the last one is not confirmed */
 
 /* Will there be more in a moment, so that nobody needs to tell? events: of the last window. */
