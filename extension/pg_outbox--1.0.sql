@@ -559,8 +559,8 @@ CREATE VIEW outbox.metrics AS
                    ('pg_outbox_parked_destinations', p.destinations::pg_catalog.float8),
                    ('pg_outbox_parked_events', p.events),
                    ('pg_outbox_parked_seconds',
-                    extract(epoch FROM pg_catalog.clock_timestamp()
-                                       OPERATOR(pg_catalog.-) coalesce(p.since, pg_catalog.clock_timestamp()))),
+                    greatest(extract(epoch FROM pg_catalog.clock_timestamp()
+                                                OPERATOR(pg_catalog.-) p.since), 0)),
                    ('pg_outbox_dead_events', p.dead))
                AS v (name, value)
         UNION ALL

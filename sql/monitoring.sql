@@ -43,6 +43,17 @@ SELECT count(*) FILTER (WHERE name !~ '^pg_outbox_[a-z0-9_]+$') AS names,
        count(*) FILTER (WHERE value IS NULL OR value < 0) AS "values",
        count(*) - count(DISTINCT (name, labels)) AS twice
   FROM outbox.metrics;
+-- ... whenever one looks
+DO $$
+DECLARE
+    seconds float8;
+BEGIN
+    FOR n IN 1 .. 300 LOOP
+        SELECT value INTO STRICT seconds FROM outbox.metrics WHERE name = 'pg_outbox_parked_seconds';
+        ASSERT seconds = 0, seconds;
+    END LOOP;
+END
+$$;
 SELECT l.key, l.value FROM outbox.metrics, jsonb_each(labels) AS l WHERE jsonb_typeof(l.value) <> 'string';
 SELECT labels->>'state' AS state, value FROM outbox.metrics WHERE name = 'pg_outbox_relay_state' ORDER BY 2 DESC, 1;
 

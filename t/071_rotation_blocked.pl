@@ -84,7 +84,9 @@ sub hinders_one_table
 	my ($label, %arg) = @_;
 
 	rotate_until('the outbox to be empty', \&all_but_current_are_empty);
+	# The last rotation that was asked for may come behind the first write; then the second one stays.
 	write_and_see("$label, before");
+	write_and_see("$label, once more before") if was_emptied(current());
 	my $held = current();
 	my $holder = $arg{hinder}->($held);
 	rotate_until("$label: another table to be current", sub { current() ne $held });
