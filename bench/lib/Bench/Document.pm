@@ -407,8 +407,10 @@ sub table_summary
 	{
 		my $share = $results->share('ours', 8, $sync) // next;
 		my @best = $results->best(sub { $results->share($_[0], 8, $sync) }, $results->competitors('throughput', clients => 8));
+		my $left = @best ? $results->left($best[0], 8, $sync) : 0;
 		push @rows, [ "transactions/s of 8 writers, synchronous_commit $sync, of what they do without", percent($share),
-			@best ? $results->one('throughput', way => $best[0])->{title} . ' ' . percent($best[1]) : '' ];
+			@best ? $results->one('throughput', way => $best[0])->{title} . ' ' . percent($best[1])
+			  . ($left > Bench::Results::KEEPS_UP() ? ', ' . percent($left) . ' of it not published' : '') : '' ];
 	}
 	for my $row ([ delay => 'commit to key gone, idle: median' ], [ load => 'the same at half load: p99' ])
 	{
@@ -417,7 +419,9 @@ sub table_summary
 		my $ours = $results->one($name, way => 'ours') // next;
 		my ($best) = sort { $a->{$figure} <=> $b->{$figure} }
 		  map { $results->one($name, way => $_) } $results->competitors($name);
-		push @rows, [ $title, digits($ours->{$figure}) . ' ms', $best ? "$best->{title} " . digits($best->{$figure}) . ' ms' : '' ];
+		my $rate = sub { $_[0]{rate} ? ' at ' . digits($_[0]{rate}) . ' transactions/s' : '' };
+		push @rows, [ $title, digits($ours->{$figure}) . ' ms' . $rate->($ours),
+			$best ? "$best->{title} " . digits($best->{$figure}) . ' ms' . $rate->($best) : '' ];
 	}
 	my ($most) = sort { $b <=> $a } map { $_->{events} } $results->all('drain', way => 'ours', keys => 'many');
 	if ($most)
