@@ -4,6 +4,8 @@
  */
 #include "relay/destination.h"
 
+#include "wire/plain.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -33,21 +35,12 @@ destinations_free(Destinations *list)
 	*list = (Destinations){0};
 }
 
-/* FNV-1a, Fowler, Noll and Vo. */
-static uint32_t
-hash_more(uint32_t hash, MqBytes bytes)
-{
-	for (size_t i = 0; i < bytes.size; i++)
-		hash = (hash ^ (unsigned char) bytes.data[i]) * 16777619u;
-	return hash;
-}
-
 static Destination **
 bucket_of(const Destinations *list, MqBytes exchange, MqBytes routing_key)
 {
-	uint32_t hash = hash_more(2166136261u, exchange);
+	/* No address as salt: the table moves as it grows. */
+	uint32_t hash = mq_hash(routing_key, mq_hash(exchange, 0));
 
-	hash = hash_more((hash ^ 0xFF) * 16777619u, routing_key);
 	return &list->buckets[hash & (list->bucket_count - 1)];
 }
 

@@ -154,14 +154,14 @@ escape(char *out, MqBytes text)
 MqResult
 mq_buffer_append_json(MqBuffer *buffer, MqBytes text)
 {
-	bool  plain = mq_is_plain(text);
-	char *out;
+	size_t size = mq_json_string_size(text);
+	char  *out;
 
-	if (mq_buffer_reserve(buffer, plain ? 2 + text.size : mq_json_string_size(text)) != MQ_OK)
+	if (mq_buffer_reserve(buffer, size) != MQ_OK)
 		return MQ_NOMEM;
 	out = buffer->data + buffer->size;
 	*out++ = '"';
-	if (!plain)
+	if (size > 2 + text.size)
 		out = escape(out, text);
 	else if (text.size > 0)
 	{

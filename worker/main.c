@@ -46,30 +46,17 @@ leave_at_once(int number)
 	_exit(EXIT_SUCCESS);
 }
 
-/* Before the loop; a SIGHUP waits for it. */
+/* What SIGTERM and SIGINT do while there is no loop; a SIGHUP waits for it, or is let through. */
 static void
-take_early_signals(void)
+set_early_signals(void (*stop)(int), int how_hangup)
 {
 	sigset_t hangup;
 
-	signal(SIGTERM, leave_at_once);
-	signal(SIGINT, leave_at_once);
+	signal(SIGTERM, stop);
+	signal(SIGINT, stop);
 	sigemptyset(&hangup);
 	sigaddset(&hangup, SIGHUP);
-	sigprocmask(SIG_BLOCK, &hangup, NULL);
-}
-
-/* An errand that is broken off has not succeeded. */
-static void
-leave_signals_alone(void)
-{
-	sigset_t hangup;
-
-	signal(SIGTERM, SIG_DFL);
-	signal(SIGINT, SIG_DFL);
-	sigemptyset(&hangup);
-	sigaddset(&hangup, SIGHUP);
-	sigprocmask(SIG_UNBLOCK, &hangup, NULL);
+	sigprocmask(how_hangup, &hangup, NULL);
 }
 
 /* The descriptor to wait for, -1 on failure. */
@@ -94,7 +81,8 @@ run(WorkerConfig *config)
 
 	if (config->check || config->replay_dead)
 	{
-		leave_signals_alone();
+		/* An errand that is broken off has not succeeded. */
+		set_early_signals(SIG_DFL, SIG_UNBLOCK);
 		return config->check ? check_run(config) : replay_run(config);
 	}
 	log_configure(config->log_level, config->log_format);
@@ -115,7 +103,7 @@ main(int argc, char **argv)
 	int                 status = EXIT_SUCCESS;
 	ConfigOutcome       outcome;
 
-	take_early_signals();
+	set_early_signals(leave_at_once, SIG_BLOCK);
 	outcome = config_load(&config, argc, argv, environment, error);
 	config_wipe_arguments(argc, argv);
 	keep_memory_small();

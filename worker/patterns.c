@@ -4,6 +4,8 @@
  */
 #include "worker/patterns.h"
 
+#include "wire/plain.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,16 +26,6 @@ patterns_init(PatternQueue *queue, const char *key_prefix)
 	}
 	*out = '\0';
 	return true;
-}
-
-static uint32_t
-pattern_hash(MqBytes pattern)
-{
-	uint32_t hash = 2166136261U;
-
-	for (size_t i = 0; i < pattern.size; i++)
-		hash = (hash ^ (unsigned char) pattern.data[i]) * 16777619U;
-	return hash;
 }
 
 static Pattern *
@@ -61,7 +53,7 @@ pattern_held_bytes(const Pattern *pattern)
 Pattern *
 patterns_add(PatternQueue *queue, MqBytes pattern)
 {
-	uint32_t  hash = pattern_hash(pattern);
+	uint32_t  hash = mq_hash(pattern, (uint64_t) (uintptr_t) queue);
 	Pattern **bucket = &queue->buckets[hash % PATTERNS_BUCKETS];
 	size_t    prefix_size = strlen(queue->prefix);
 	Pattern  *made;

@@ -396,12 +396,12 @@ sub spent
 		keys %{ $self->{parts} } };
 }
 
-# Since then, for each event.
+# CPU time since then by part, divided by $count: events (us for each), or 1000 (ms).
 sub spent_since
 {
-	my ($self, $before, $events) = @_;
+	my ($self, $before, $count) = @_;
 	my $after = $self->spent;
-	return { map { $_ => ($after->{$_} - ($before->{$_} // 0)) / $events } keys %$after };
+	return { map { $_ => ($after->{$_} - ($before->{$_} // 0)) / $count } keys %$after };
 }
 
 # How often it was woken so far.
@@ -523,11 +523,7 @@ sub drain
 	$self->{broker}->purge_queue(QUEUE);
 	$self->{redis}->cli('FLUSHALL');
 	$frame->ask('worker', 'fill', $redis_port, $distinct);
-	if ($way eq 'ours')
-	{
-		$self->sql('SELECT outbox.pause()');
-		poll_until('the relay to pause', sub { $self->sql('SELECT state FROM outbox.relay') eq 'paused' });
-	}
+	$self->start_paused if $way eq 'ours';
 	$self->start_ticker if $way eq 'pgq';
 	$self->sql(q(SELECT pg_create_logical_replication_slot('bench_slot', 'pgoutput'))) if $way eq 'pto_log';
 	my $procedure = 'bench.record_' . ($way eq 'ours' ? 'watched' : $way eq 'poll' ? 'lean' : $way =~ s/_.*//r);
