@@ -228,7 +228,7 @@ measure_bulk(const char *table, int count)
 			fail("keys are left after %d s", TIME_LIMIT_S);
 		pause_us(LOOK_INTERVAL_US);
 	}
-	printf("{\"keys\": %d, \"update_s\": %.3f, \"gone_after_commit_s\": %.3f}\n", count,
+	printf("{\"keys\": %d, \"update_s\": %.6f, \"gone_after_commit_s\": %.6f}\n", count,
 	       (double) (committed_us - began_us) / 1e6, (double) (now_us() - committed_us) / 1e6);
 	redisFree(redis);
 	PQfinish(postgres);
